@@ -1,0 +1,1 @@
+"""What producers and consumer agree on: values, names, settings. It imports nothing else of ours."""

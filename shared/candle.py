@@ -1,0 +1,231 @@
+"""The candle: one value from the moment a kline is parsed until it is a row on disk.
+
+A candle is its key: market, symbol, interval and open time. Prices and volumes stay the exchange's own decimal
+strings until the last step, so that no hop can change a digit. ``checked`` is the only door for values from
+outside (a frame, a REST row, a stream entry): what passes it is safe to store and safe to use in a path.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shared.errors import MalformedCandleError
+from shared.interval import Interval
+from shared.market import Market
+
+MAX_SYMBOL_LENGTH = 60
+"""Characters; a folder ``symbol=…`` of four-byte characters then still fits a file name's 255 bytes."""
+
+_MAX_TIME_MS = 7_258_118_400_000  # 2200-01-01: a time beyond it is in the wrong unit
+_MAX_TRADES = 2**53  # beyond it a float64 no longer counts by one
+_DECIMALS = re.compile(r"\d{1,30}(?:\.\d{1,30})?(?:,\d{1,30}(?:\.\d{1,30})?){7}", re.ASCII)
+
+
+class Series(NamedTuple):
+    """One market, symbol and interval: what is subscribed to, and what has a folder of its own."""
+
+    market: Market
+    symbol: str
+    interval: Interval
+
+    def __str__(self) -> str:
+        return f"{self.market} {self.symbol}-{self.interval}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candle:
+    """A closed candle.
+
+    Equality compares what the exchange said about the market (key and values), not how it reached us.
+
+    Attributes:
+        series: market, symbol and interval.
+        open_time_ms: open time in UTC milliseconds, on the interval's grid.
+        open: first price, as the exchange's decimal string; so are all prices and volumes.
+        high: highest price.
+        low: lowest price.
+        close: last price.
+        volume: base asset; contracts for coin_futures.
+        quote_volume: quote asset; base asset for coin_futures.
+        trade_num: number of trades.
+        taker_buy_base_asset_volume: the part of ``volume`` that takers bought.
+        taker_buy_quote_asset_volume: the part of ``quote_volume`` that takers bought.
+        source: ``websocket`` or ``rest``.
+        event_time_ms: the exchange's time when it sent the candle.
+        receive_time_ms: the local clock when it arrived; for information only.
+    """
+
+    series: Series
+    open_time_ms: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    quote_volume: str
+    trade_num: int
+    taker_buy_base_asset_volume: str
+    taker_buy_quote_asset_volume: str
+    source: str = field(compare=False)
+    event_time_ms: int = field(compare=False)
+    receive_time_ms: int = field(compare=False)
+
+    @property
+    def end_time_ms(self) -> int:
+        """The candle's end, which is the next one's open time."""
+        return self.series.interval.end(self.open_time_ms)
+
+
+def checked_symbol(symbol: object) -> str:
+    """``symbol``, if it is fit to name a series and a folder.
+
+    Letters and digits of any script, ``_`` and ``-`` are allowed, so nothing that passes can leave its folder.
+
+    Raises:
+        MalformedCandleError: for anything else, naming the symbol.
+    """
+    if not isinstance(symbol, str) or not 1 <= len(symbol) <= MAX_SYMBOL_LENGTH:
+        raise MalformedCandleError(f"symbol {symbol!r:.80} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")
+    if not symbol.replace("_", "a").replace("-", "a").isalnum() or symbol != symbol.upper():
+        raise MalformedCandleError(f"symbol {symbol!r} is not allowed: uppercase letters and digits, '_' and '-' only")
+    return symbol
+
+
+def checked_candle(
+    *,
+    market: Market,
+    symbol: object,
+    interval: object,
+    open_time_ms: object,
+    decimals: tuple[object, object, object, object, object, object, object, object],
+    trade_num: object,
+    source: str,
+    event_time_ms: object,
+    receive_time_ms: int,
+) -> Candle:
+    """A candle from untrusted values.
+
+    Args:
+        market: the market the values came from.
+        symbol: see ``checked_symbol``.
+        interval: the exchange's spelling, such as ``1m``.
+        open_time_ms: an int on the interval's grid, between 1970 and 2200.
+        decimals: open, high, low, close, volume, quote volume, taker base volume, taker quote volume: plain
+            decimal strings without sign or exponent, at most 30 digits either side of the point.
+        trade_num: an int from 0 to 2**53.
+        source: where it came from.
+        event_time_ms: an int between 1970 and 2200.
+        receive_time_ms: the local clock.
+
+    Raises:
+        MalformedCandleError: naming the value that is wrong.
+    """
+    symbol = checked_symbol(symbol)
+    try:
+        known_interval = Interval(interval)  # type: ignore[arg-type] # a ValueError is the check
+    except ValueError:
+        raise MalformedCandleError(f"interval {interval!r:.40} is not known") from None
+    open_time = _checked_time("open time", open_time_ms)
+    if not known_interval.is_open_time(open_time):
+        raise MalformedCandleError(f"open time {open_time} is not on the grid of {known_interval}")
+    try:
+        plain = _DECIMALS.fullmatch(",".join(decimals))  # type: ignore[arg-type] # a TypeError is the check
+    except TypeError:
+        plain = None
+    if plain is None:
+        raise MalformedCandleError(f"prices and volumes are not plain decimals: {decimals!r:.200}")
+    if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
+        raise MalformedCandleError(f"number of trades {trade_num!r:.40} is not a count")
+    event_time = _checked_time("event time", event_time_ms)
+    first, high, low, last, volume, quote_volume, taker_base, taker_quote = decimals
+    return Candle(
+        series=Series(market, symbol, known_interval),
+        open_time_ms=open_time,
+        open=str(first),
+        high=str(high),
+        low=str(low),
+        close=str(last),
+        volume=str(volume),
+        quote_volume=str(quote_volume),
+        trade_num=trade_num,
+        taker_buy_base_asset_volume=str(taker_base),
+        taker_buy_quote_asset_volume=str(taker_quote),
+        source=source,
+        event_time_ms=event_time,
+        receive_time_ms=receive_time_ms,
+    )
+
+
+def _checked_time(name: str, value: object) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_TIME_MS:
+        raise MalformedCandleError(f"{name} {value!r:.40} is not a time in milliseconds")
+    return value
+
+
+def encode_entry(candle: Candle) -> dict[str, str | int]:
+    """A candle as the fields of a stream entry. The market is the stream's; it is not repeated.
+
+    Names and order never vary: Redis stores a repeated set of names once (its listpacks' "same fields" flag).
+    """
+    return {
+        "symbol": candle.series.symbol,
+        "interval": candle.series.interval.value,
+        "open_time_ms": candle.open_time_ms,
+        "open": candle.open,
+        "high": candle.high,
+        "low": candle.low,
+        "close": candle.close,
+        "volume": candle.volume,
+        "quote_volume": candle.quote_volume,
+        "trade_num": candle.trade_num,
+        "taker_buy_base_asset_volume": candle.taker_buy_base_asset_volume,
+        "taker_buy_quote_asset_volume": candle.taker_buy_quote_asset_volume,
+        "source": candle.source,
+        "event_time_ms": candle.event_time_ms,
+        "receive_time_ms": candle.receive_time_ms,
+    }
+
+
+def decode_entry(market: Market, fields: Mapping[bytes, bytes]) -> Candle:
+    """The candle that ``encode_entry`` wrote. Fields it does not know are ignored.
+
+    Raises:
+        MalformedCandleError: when a field is missing, is not UTF-8 or is out of range: whatever bytes come in,
+            this is the only error.
+    """
+    try:
+        text = {name.decode(): value.decode() for name, value in fields.items()}
+        source = text["source"]
+        if not source.isidentifier() or len(source) > MAX_SYMBOL_LENGTH:
+            raise MalformedCandleError(f"source {source!r:.40} is not a word")
+        return checked_candle(
+            market=market,
+            symbol=text["symbol"],
+            interval=text["interval"],
+            open_time_ms=_integer(text["open_time_ms"]),
+            decimals=(
+                text["open"],
+                text["high"],
+                text["low"],
+                text["close"],
+                text["volume"],
+                text["quote_volume"],
+                text["taker_buy_base_asset_volume"],
+                text["taker_buy_quote_asset_volume"],
+            ),
+            trade_num=_integer(text["trade_num"]),
+            source=source,
+            event_time_ms=_integer(text["event_time_ms"]),
+            receive_time_ms=_integer(text["receive_time_ms"]),
+        )
+    except KeyError as missing:
+        raise MalformedCandleError(f"field {missing} is missing") from None
+    except UnicodeDecodeError as error:
+        raise MalformedCandleError(f"a field is not UTF-8: {error.reason}") from None
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or not text.isascii() or not text.isdigit():  # noqa: PLR2004 # digits of a 64-bit integer
+        raise MalformedCandleError(f"{text!r:.40} is not a whole number")
+    return int(text)

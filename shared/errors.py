@@ -1,0 +1,29 @@
+"""Every error that Candlewick raises on purpose, in one tree.
+
+A ``CandlewickError`` is meant for the user: its text is one line that names what was wrong and what is
+allowed. The command line prints that line and leaves with exit code 2; nobody sees a traceback for a mistake.
+"""
+
+
+class CandlewickError(Exception):
+    """Something the user can mend; the text says what and how."""
+
+
+class SettingsError(CandlewickError):
+    """A setting is unknown, malformed or contradicts another one."""
+
+
+class BrokerError(CandlewickError):
+    """The broker cannot be used as it is: wrong policy, wrong password, wrong kind of server."""
+
+
+class StoreError(CandlewickError):
+    """A partition cannot be written or read: disk refused, file damaged, lock held too long."""
+
+
+class SeriesLockedError(StoreError):
+    """Another writer holds a series' lock; the same write may succeed in a moment."""
+
+
+class MalformedCandleError(ValueError):
+    """Untrusted values do not make a candle; the text is the reason that goes to the dead letters."""

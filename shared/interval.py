@@ -1,0 +1,108 @@
+"""Kline intervals and the grid of open times that each one has. Pure arithmetic on UTC milliseconds.
+
+Binance opens every kline on a fixed grid: a multiple of the interval since 1970-01-01 UTC, except ``1w``, which
+opens on Mondays, and ``1M``, which opens on the first of the month.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+SECOND_MS = 1000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+_MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday of Unix time
+
+
+class Interval(StrEnum):
+    """One of Binance's kline intervals; the value is the exchange's own spelling."""
+
+    S1 = "1s"
+    M1 = "1m"
+    M3 = "3m"
+    M5 = "5m"
+    M15 = "15m"
+    M30 = "30m"
+    H1 = "1h"
+    H2 = "2h"
+    H4 = "4h"
+    H6 = "6h"
+    H8 = "8h"
+    H12 = "12h"
+    D1 = "1d"
+    D3 = "3d"
+    W1 = "1w"
+    MONTH = "1M"
+
+    @property
+    def on_disk(self) -> str:
+        """The spelling used in file names, where ``1M`` and ``1m`` would collide if case were folded."""
+        return "1mo" if self is Interval.MONTH else self.value
+
+    def floor(self, time_ms: int) -> int:
+        """Open time of the candle that contains ``time_ms``."""
+        if self is Interval.MONTH:
+            moment = utc(time_ms)
+            return _month_ms(moment.year, moment.month)
+        length = _LENGTH_MS[self]
+        offset = _MONDAY_MS if self is Interval.W1 else 0
+        return time_ms - (time_ms - offset) % length
+
+    def end(self, open_time_ms: int) -> int:
+        """End of the candle that opens at ``open_time_ms``: the next candle's open time."""
+        if self is Interval.MONTH:
+            moment = utc(open_time_ms)
+            years, month = divmod(moment.month, 12)
+            return _month_ms(moment.year + years, month + 1)
+        return open_time_ms + _LENGTH_MS[self]
+
+    def is_open_time(self, time_ms: int) -> bool:
+        """Whether a candle may open at ``time_ms``.
+
+        Three-day candles may open on any day: that their grid counts from 1970 was not checked against the exchange.
+        """
+        if self is Interval.D3:
+            return time_ms % DAY_MS == 0
+        return self.floor(time_ms) == time_ms
+
+    @property
+    def typical_ms(self) -> int:
+        """Length in ms; for ``1M`` that of 30 days. For choosing sizes and cadences, not for arithmetic on time."""
+        return 30 * DAY_MS if self is Interval.MONTH else _LENGTH_MS[self]
+
+    @classmethod
+    def from_disk(cls, text: str) -> "Interval":
+        """The interval that ``on_disk`` spells; ValueError when there is none."""
+        interval = cls.MONTH if text == "1mo" else cls(text)
+        if interval.on_disk != text:
+            raise ValueError(f"{text!r} is not how an interval is spelled on disk")
+        return interval
+
+
+_LENGTH_MS = {
+    Interval.S1: SECOND_MS,
+    Interval.M1: MINUTE_MS,
+    Interval.M3: 3 * MINUTE_MS,
+    Interval.M5: 5 * MINUTE_MS,
+    Interval.M15: 15 * MINUTE_MS,
+    Interval.M30: 30 * MINUTE_MS,
+    Interval.H1: HOUR_MS,
+    Interval.H2: 2 * HOUR_MS,
+    Interval.H4: 4 * HOUR_MS,
+    Interval.H6: 6 * HOUR_MS,
+    Interval.H8: 8 * HOUR_MS,
+    Interval.H12: 12 * HOUR_MS,
+    Interval.D1: DAY_MS,
+    Interval.D3: 3 * DAY_MS,
+    Interval.W1: 7 * DAY_MS,
+}
+
+
+def utc(time_ms: int) -> datetime:
+    """A time in UTC ms as a moment that prints as ``2024-06-30 15:00:00+00:00``."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
+
+
+def _month_ms(year: int, month: int) -> int:
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp()) * 1000
