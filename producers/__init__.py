@@ -1,0 +1,1 @@
+"""From the exchange to the broker: one process a market."""

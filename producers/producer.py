@@ -1,0 +1,168 @@
+"""One market's producer process, wired: listener → publisher → broker, and a heartbeat beside them.
+
+Life: listen at once; meanwhile wait for the broker, check that it loses nothing, and publish; at SIGTERM or SIGINT stop
+reading, hand over what is held within ``publisher.drain_seconds``, and leave. A second signal leaves at once.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from producers.listener import CandleListener
+from producers.publisher import Publisher
+from producers.share import Share
+from shared.backoff import backoff
+from shared.broker import (
+    CONNECTION_ERRORS,
+    AsyncClient,
+    Keys,
+    async_client,
+    broker_name,
+    check_server,
+    fatal_answer,
+)
+from shared.errors import SettingsError
+from shared.heartbeat import BEAT_SECONDS, Rate, beat
+from shared.market import Market
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+async def produce(market: Market, settings: Settings, share: Share) -> int:
+    """Record one market's series, or this process's share of them, until a signal.
+
+    Returns:
+        How many candles could not be handed to the broker at the end: 0 when all is well.
+
+    Raises:
+        SettingsError: when the market has no series in the settings.
+        BrokerError: when the broker cannot be used as it is.
+    """
+    series = share.of(settings.series(market))
+    if not settings.series(market):
+        raise SettingsError(f"the settings record nothing of {market}: add it under [[record]]")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop)
+    client = async_client(settings)
+    publisher = Publisher(client, market, settings)
+    listener = CandleListener(market, settings.exchange, publisher.put)
+    publishing = asyncio.create_task(_publish(client, settings, publisher, stop))
+    beating = asyncio.create_task(_beat(client, settings, listener, publisher, share))
+    log.info(
+        "recording %d series (share %s) from %s into %s",
+        len(series),
+        share,
+        settings.exchange.websocket(market),
+        broker_name(settings),
+    )
+    try:
+        await listener.add_series(series)
+        await _first_of(stop.wait(), publishing, listener.failed)
+        await listener.close()
+        publisher.drain()
+        await asyncio.wait({publishing}, timeout=settings.publisher.drain_seconds)
+    finally:
+        await listener.close()
+        for task in (publishing, beating):
+            task.cancel()
+        await asyncio.gather(publishing, beating, return_exceptions=True)
+        await client.aclose()
+    publisher.report_losses()
+    if publisher.held:
+        log.error("leaving with %d candles that the broker did not take", publisher.held)
+    else:
+        log.info("stopped; %d candles handed over", publisher.published)
+    failures: tuple[asyncio.Future[None], ...] = (publishing, listener.failed)
+    for future in failures:
+        if future.done() and not future.cancelled() and (error := future.exception()) is not None:
+            raise error
+    return publisher.held
+
+
+async def _publish(client: AsyncClient, settings: Settings, publisher: Publisher, stop: asyncio.Event) -> None:
+    """Wait until the broker is there and fit for use, while candles are held, then hand them over."""
+    if await _broker_ready(client, settings, stop):
+        await publisher.run()
+
+
+async def _first_of(stopping: Coroutine[Any, Any, Any], *others: asyncio.Future[Any]) -> None:
+    """Wait until one of these is done."""
+    waiting = asyncio.create_task(stopping)
+    try:
+        await asyncio.wait({waiting, *others}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        raise KeyboardInterrupt
+    stop.set()
+
+
+async def _broker_ready(client: AsyncClient, settings: Settings, stop: asyncio.Event) -> bool:
+    """Wait until the broker answers and is fit for use; False when stopped before.
+
+    Raises:
+        BrokerError: when it answers and is not fit.
+    """
+    delays = backoff(first_seconds=0.2, most_seconds=5.0)
+    waiting = False
+    while not stop.is_set():
+        try:
+            check_server(await client.info(), broker_name(settings))
+        except (*CONNECTION_ERRORS, RedisError) as error:
+            fatal = fatal_answer(error, settings)
+            if fatal is not None:
+                raise fatal from None
+            if not waiting:
+                log.warning("waiting for the broker %s: %s", broker_name(settings), error)
+            waiting = True
+        else:
+            return True
+        try:
+            await asyncio.wait_for(stop.wait(), next(delays))
+        except TimeoutError:
+            continue
+    return False
+
+
+async def _beat(
+    client: AsyncClient, settings: Settings, listener: CandleListener, publisher: Publisher, share: Share
+) -> None:
+    """Tell the broker every two seconds how this process is, for as long as it lives."""
+    keys = Keys(settings.broker.prefix)
+    frames, candles = Rate(), Rate()
+    while True:
+        counters, now = listener.counters, time.monotonic()
+        delivering, wanted = listener.connections
+        newest = counters.newest
+        body: dict[str, Any] = {
+            "series": len(listener.series),
+            "share": str(share),
+            "connections": delivering,
+            "connections_wanted": wanted,
+            "connections_replaced": counters.replaced,
+            "frames_per_minute": frames.sample(now, counters.frames),
+            "candles_per_minute": candles.sample(now, counters.candles),
+            "malformed": counters.malformed,
+            "silent_channels": counters.silent_channels,
+            "event_time_ms": counters.event_time_ms,
+            "last_candle": str(newest.series) if newest else None,
+            "last_candle_end_ms": newest.end_time_ms if newest else None,
+            "held": publisher.held,
+            "refused": publisher.refused,
+            "published": publisher.published,
+        }
+        try:
+            await beat(client, keys, str(listener.market), body)
+        except (*CONNECTION_ERRORS, RedisError) as error:
+            log.debug("no heartbeat: %s", error)
+        await asyncio.sleep(BEAT_SECONDS)

@@ -1,0 +1,174 @@
+"""Candles to the broker: each is held until Redis has answered for it.
+
+``put`` never waits, so a burst at a minute's end never holds up a socket; ``run`` sends what is held in pipelines. A
+pipeline's answers are taken one by one: what was accepted is let go, the rest is sent again, in order. When a
+connection breaks between a command and its answer, the candle is sent again and may stand in the stream twice;
+storage is idempotent (docs/design.md, "Delivery").
+
+The buffer is bounded. At the bound *new* candles are refused, not old ones thrown out: what is held stays one
+unbroken run from the last candle that the broker has, and what is missing is one run behind it. The first refusal is
+logged at once; when there is room again, a line for each series says how many candles were refused and from when to
+when.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from redis.exceptions import RedisError
+
+from shared.backoff import backoff
+from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, fatal_answer
+from shared.candle import Candle, Series, encode_entry
+from shared.interval import utc
+from shared.market import Market
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Owns the candles between the exchange and the broker.
+
+    Args:
+        client: connection to the broker; closed by whoever opened it.
+        market: whose stream is written.
+        settings: bounds and key prefix.
+        rng: source of jitter.
+    """
+
+    def __init__(
+        self, client: AsyncClient, market: Market, settings: Settings, rng: random.Random | None = None
+    ) -> None:
+        self.published = 0
+        self.refused = 0
+        self._client = client
+        self._stream = Keys(settings.broker.prefix).candles(market)
+        self._settings = settings
+        self._rng = rng or random.Random()
+        self._held: deque[Candle] = deque()
+        self._filled = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._away_since: float | None = None
+        self._refusals: dict[Series, list[int]] = {}
+
+    @property
+    def held(self) -> int:
+        """Candles that the broker has not answered for."""
+        return len(self._held)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the last attempt to reach the broker failed."""
+        return self._away_since is not None
+
+    def put(self, candle: Candle) -> None:
+        """Take a candle over. Never waits; at the bound the candle is refused, counted and logged."""
+        if len(self._held) >= self._settings.publisher.buffer_candles:
+            self._refuse(candle)
+            return
+        self._held.append(candle)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Send what is held until ``drain`` has been called and nothing is held any more.
+
+        Raises:
+            BrokerError: when the broker answers what will not change by asking again, such as a wrong password.
+        """
+        delays: Iterator[float] = iter(())
+        while self._held or not self._stopping.is_set():
+            if not self._held:
+                self._filled.clear()
+                if self._stopping.is_set():
+                    break
+                await self._filled.wait()
+                continue
+            batch = [self._held[index] for index in range(min(len(self._held), self._settings.publisher.batch_candles))]
+            trouble = await self._send(batch)
+            if trouble is None:
+                self._back()
+                delays = iter(())
+                continue
+            fatal = fatal_answer(trouble, self._settings)
+            if fatal is not None:
+                raise fatal
+            self._away(trouble)
+            pause = next(delays, None)
+            if pause is None:
+                delays = backoff(first_seconds=0.2, most_seconds=5.0, rng=self._rng)
+                pause = next(delays)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next try; while stopping, only shortly: time is bounded then."""
+        if self._stopping.is_set():
+            await asyncio.sleep(min(seconds, 0.2))
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def drain(self) -> None:
+        """Let ``run`` return as soon as everything held has been answered for."""
+        self._stopping.set()
+        self._filled.set()
+
+    async def _send(self, batch: Sequence[Candle]) -> BaseException | None:
+        """Send a batch; let go of what was accepted. The first trouble, or None when all of it was."""
+        pipeline = self._client.pipeline(transaction=False)
+        for candle in batch:
+            pipeline.xadd(self._stream, encode_entry(candle))  # type: ignore[arg-type] # invariant dict in redis-py
+        try:
+            answers = await pipeline.execute(raise_on_error=False)
+        except (*CONNECTION_ERRORS, RedisError) as error:
+            return error
+        refused = [
+            (candle, answer) for candle, answer in zip(batch, answers, strict=True) if isinstance(answer, BaseException)
+        ]
+        for _ in batch:
+            self._held.popleft()
+        self._held.extendleft(candle for candle, _ in reversed(refused))
+        self.published += len(batch) - len(refused)
+        return refused[0][1] if refused else None
+
+    def _refuse(self, candle: Candle) -> None:
+        self.refused += 1
+        if not self._refusals:
+            log.error(
+                "the buffer is full: %d candles wait for the broker; new ones are refused",
+                self._settings.publisher.buffer_candles,
+            )
+        self._refusals.setdefault(candle.series, []).append(candle.open_time_ms)
+
+    def report_losses(self) -> None:
+        """Name what was refused since the last report: for each series how many candles, from when to when."""
+        for series, times in self._refusals.items():
+            log.error(
+                "refused %d candles of %s that open from %s to %s", len(times), series, utc(times[0]), utc(times[-1])
+            )
+        self._refusals.clear()
+
+    def _away(self, error: BaseException) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning(
+                "the broker %s does not take candles: %s; holding up to %d",
+                broker_name(self._settings),
+                error or type(error).__name__,
+                self._settings.publisher.buffer_candles,
+            )
+
+    def _back(self) -> None:
+        if self._away_since is not None:
+            log.info(
+                "the broker takes candles again after %.1f s; %d still held",
+                time.monotonic() - self._away_since,
+                len(self._held),
+            )
+            self._away_since = None
+        if self._refusals and len(self._held) < self._settings.publisher.buffer_candles:
+            self.report_losses()
