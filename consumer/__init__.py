@@ -1,0 +1,1 @@
+"""From the broker to Parquet, and from Parquet to whoever reads."""

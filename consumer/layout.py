@@ -1,0 +1,89 @@
+"""Which file a candle is in. Pure names and times; nothing here touches a disk.
+
+    market=usdt_futures/interval=1m/symbol=BTCUSDT/
+        2024-05.parquet         a closed month, compacted
+        2024-06-30.parquet      an open period
+
+A partition is one file: a series in a period. The period is chosen by the interval so that a file that is rewritten
+at each flush stays near 1,500 rows and the cost of a candle does not grow with history. Names sort by time.
+"""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from shared.candle import Series, checked_symbol
+from shared.errors import MalformedCandleError
+from shared.interval import DAY_MS, HOUR_MS, Interval
+from shared.market import Market
+
+SUFFIX = ".parquet"
+
+
+class Period(StrEnum):
+    """How much time one partition holds; the value is its name's format."""
+
+    HOUR = "%Y-%m-%dT%H"
+    DAY = "%Y-%m-%d"
+    MONTH = "%Y-%m"
+    YEAR = "%Y"
+
+
+_NAMES = {
+    re.compile(r"\d{4}-\d\d-\d\dT\d\d", re.ASCII): Period.HOUR,
+    re.compile(r"\d{4}-\d\d-\d\d", re.ASCII): Period.DAY,
+    re.compile(r"\d{4}-\d\d", re.ASCII): Period.MONTH,
+    re.compile(r"\d{4}", re.ASCII): Period.YEAR,
+}
+
+
+def period_of(interval: Interval) -> Period:
+    """The period of an interval's open partitions."""
+    if interval is Interval.S1:
+        return Period.HOUR
+    if interval is Interval.M1:
+        return Period.DAY
+    return Period.MONTH if interval.typical_ms <= HOUR_MS else Period.YEAR
+
+
+def partition_name(period: Period, open_time_ms: int) -> str:
+    """File name of the partition that holds a candle opening at ``open_time_ms``."""
+    return datetime.fromtimestamp(open_time_ms / 1000, UTC).strftime(period.value) + SUFFIX
+
+
+def partition_span(name: str) -> tuple[int, int] | None:
+    """First open time (ms) that a partition of this name may hold, and the first after it; None for other names."""
+    stem = name.removesuffix(SUFFIX)
+    period = next((period for pattern, period in _NAMES.items() if pattern.fullmatch(stem)), None)
+    if period is None or stem == name:
+        return None
+    try:
+        begin = datetime.strptime(stem, period.value).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    begin_ms = int(begin.timestamp()) * 1000
+    match period:
+        case Period.HOUR:
+            return begin_ms, begin_ms + HOUR_MS
+        case Period.DAY:
+            return begin_ms, begin_ms + DAY_MS
+        case Period.MONTH:
+            return begin_ms, Interval.MONTH.end(begin_ms)
+        case Period.YEAR:
+            return begin_ms, int(begin.replace(year=begin.year + 1).timestamp()) * 1000
+
+
+def series_folder(series: Series) -> str:
+    """A series' folder below the dataset's root, in Hive's ``key=value`` form."""
+    return f"market={series.market}/interval={series.interval.on_disk}/symbol={series.symbol}"
+
+
+def series_of_folder(folder: str) -> Series | None:
+    """The series whose folder this is, the inverse of ``series_folder``; None where it is no series' folder."""
+    match = re.fullmatch(r"market=([^/]+)/interval=([^/]+)/symbol=([^/]+)", folder)
+    if match is None:
+        return None
+    try:
+        return Series(Market(match[1]), checked_symbol(match[3]), Interval.from_disk(match[2]))
+    except (ValueError, MalformedCandleError):
+        return None

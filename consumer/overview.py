@@ -1,0 +1,89 @@
+"""What the dataset and the streams hold, in figures, for ``candlewick status``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from consumer.layout import partition_span, series_of_folder
+from consumer.store import read_partition
+from shared.broker import Keys
+from shared.candle import Series
+from shared.errors import StoreError
+from shared.market import Market
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOverview:
+    """One series on disk.
+
+    Attributes:
+        series: which.
+        files: partitions.
+        rows: candles.
+        size: bytes on disk.
+        newest_end_ms: end of the newest candle in UTC ms; None without any.
+        error: what could not be read, else None.
+    """
+
+    series: Series
+    files: int
+    rows: int
+    size: int
+    newest_end_ms: int | None
+    error: str | None = None
+
+
+def store_overview(root: Path) -> list[SeriesOverview]:
+    """Every series of a dataset, by folder. Reads the files' footers and the newest file of each series."""
+    found = []
+    for path in sorted(root.glob("market=*/interval=*/symbol=*")):
+        series = series_of_folder(path.relative_to(root).as_posix())
+        if series is not None:
+            found.append(_series_overview(path, series))
+    return found
+
+
+def _series_overview(folder: Path, series: Series) -> SeriesOverview:
+    spans = {part: span for part in folder.iterdir() if (span := partition_span(part.name))}
+    rows = size = 0
+    newest = None
+    try:
+        for part in spans:
+            size += part.stat().st_size
+            rows += int(pq.read_metadata(part).num_rows)
+        if spans:
+            times = read_partition(max(spans, key=lambda part: spans[part])).times
+            newest = series.interval.end(int(times[-1])) if len(times) else None
+    except (StoreError, OSError, pa.ArrowException) as error:
+        return SeriesOverview(series, len(spans), rows, size, newest, str(error))
+    return SeriesOverview(series, len(spans), rows, size, newest)
+
+
+def stream_overview(client: Any, keys: Keys, market: Market, group: str) -> dict[str, Any]:
+    """One market's stream: entries kept, entries pending, and the age of the oldest of these in seconds."""
+    stream = keys.candles(market)
+    seconds, micros = client.time()
+    now_ms = int(seconds) * 1000 + int(micros) // 1000
+    overview: dict[str, Any] = {
+        "entries": int(client.xlen(stream)),
+        "dead_letters": int(client.xlen(keys.dead_letters(market))),
+        "pending": 0,
+        "oldest_pending_seconds": None,
+        "unread": 0,
+    }
+    groups = client.xinfo_groups(stream) if client.exists(stream) else []
+    ours = next((one for one in groups if one["name"] == group.encode()), None)
+    if ours is None:
+        overview["unread"] = overview["entries"]
+        return overview
+    pending = client.xpending(stream, group)
+    overview["pending"] = int(pending["pending"])
+    if pending["min"]:
+        overview["oldest_pending_seconds"] = round((now_ms - int(pending["min"].split(b"-")[0])) / 1000, 1)
+    last = ours["last-delivered-id"]
+    unread = client.xrange(stream, min=b"(" + last, count=10_000)
+    overview["unread"] = len(unread)
+    return overview

@@ -1,0 +1,129 @@
+"""What went through the streams, once more, into a new store.
+
+Replay reads the retained entries from the beginning without a consumer group, so it disturbs nobody, and writes them
+through the same store as the writer. The same entries give the same rows.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consumer.store import Staging, Store, make_folders
+from shared.broker import Keys, SyncClient
+from shared.candle import Candle, Series, decode_entry
+from shared.errors import MalformedCandleError, SettingsError
+from shared.interval import Interval
+from shared.market import Market
+
+log = logging.getLogger(__name__)
+
+_PAGE = 5000
+_WRITE_AT = 200_000
+_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which candles; None means all. Times are open times in UTC ms, ``start_ms`` included, ``end_ms`` not."""
+
+    market: Market | None = None
+    symbol: str | None = None
+    interval: Interval | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+    def __contains__(self, candle: Candle) -> bool:
+        series = candle.series
+        return (
+            self.symbol in (None, series.symbol)
+            and self.interval in (None, series.interval)
+            and (self.start_ms is None or candle.open_time_ms >= self.start_ms)
+            and (self.end_ms is None or candle.open_time_ms < self.end_ms)
+        )
+
+    @property
+    def markets(self) -> tuple[Market, ...]:
+        """Markets whose streams have to be read."""
+        return tuple(Market) if self.market is None else (self.market,)
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a replay read and wrote."""
+
+    entries: int = 0
+    candles: int = 0
+    unreadable: int = 0
+    series: int = 0
+    files: int = 0
+
+
+def replay(
+    client: SyncClient,
+    keys: Keys,
+    into: Path,
+    selection: Selection,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Replayed:
+    """Write the selected retained candles into ``into/candles``.
+
+    Args:
+        client: connection to the broker.
+        keys: names of the streams.
+        into: a folder that is empty, does not exist yet, or holds an earlier replay, which is added to.
+        selection: which candles.
+        progress: called now and then with the number of entries read so far.
+
+    Raises:
+        SettingsError: when ``into`` holds something else.
+        StoreError: when the disk refuses.
+        redis.RedisError: when the broker is away.
+    """
+    if into.is_dir() and any(path.name not in ("candles", "staging") for path in into.iterdir()):
+        raise SettingsError(f"{into} is neither empty nor an earlier replay's folder")
+    make_folders(into.absolute() / "candles")
+    staging = Staging(into.absolute() / "staging")
+    store = Store(into.absolute() / "candles", staging, lock_timeout_seconds=60, cache_bytes=_CACHE_BYTES)
+    done = Replayed()
+    seen: set[Series] = set()
+    waiting: dict[Series, list[Candle]] = defaultdict(list)
+    try:
+        for market in selection.markets:
+            for candle in _retained(client, keys, market, done):
+                if done.entries % _PAGE == 0:
+                    progress(done.entries)
+                if candle not in selection:
+                    continue
+                done.candles += 1
+                waiting[candle.series].append(candle)
+                if done.candles % _WRITE_AT == 0:
+                    _write(store, waiting, done, seen)
+            _write(store, waiting, done, seen)
+    finally:
+        staging.remove()
+    done.series = len(seen)
+    return done
+
+
+def _write(store: Store, waiting: dict[Series, list[Candle]], done: Replayed, seen: set[Series]) -> None:
+    for series, candles in waiting.items():
+        done.files += store.write(series, candles).files
+    seen.update(waiting)
+    waiting.clear()
+
+
+def _retained(client: Any, keys: Keys, market: Market, done: Replayed) -> Iterator[Candle]:
+    """Every candle in a market's stream, oldest entry first; unreadable entries are counted."""
+    after = "-"
+    while page := client.xrange(keys.candles(market), min=after, count=_PAGE):
+        for number, fields in page:
+            done.entries += 1
+            try:
+                yield decode_entry(market, fields)
+            except MalformedCandleError as error:
+                done.unreadable += 1
+                log.debug("entry %s of %s is no candle: %s", number, market, error)
+        after = f"({page[-1][0].decode()}"

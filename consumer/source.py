@@ -1,0 +1,228 @@
+"""The consumer group: entries in, acknowledgements out.
+
+Reading begins with this consumer's own pending entries (what it had read and not acknowledged when it last ended, or
+when the connection broke) and goes on with new ones. Entries that another consumer has left idle are claimed. An
+entry that is no candle goes to the dead letters, with its reason, in the same transaction that acknowledges it.
+
+The group is created at the stream's beginning, again whenever it is found missing, and never at its end: what was
+written while there was no group is still read.
+
+Nothing here is safe to interrupt in the middle of a call: after any exception call ``recover`` and forget what was
+read and not acknowledged; it will be read again.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from consumer.batch import Entry
+from shared.broker import Keys, SyncClient
+from shared.candle import decode_entry
+from shared.errors import MalformedCandleError
+from shared.market import Market
+
+log = logging.getLogger(__name__)
+
+_ACKNOWLEDGED_AT_ONCE = 1000
+_CLAIMED_AT_ONCE = 500
+_ENTRY_PREFIX = b"entry:"
+_BEGINNING = b"0-0"
+_LOGGED_AT_FIRST, _LOGGED_EVERY = 20, 1000  # of dead letters: a flood of them must not become one of lines
+
+Fields = dict[bytes, bytes]
+
+
+class EntrySource:
+    """One consumer of the markets' streams.
+
+    Args:
+        client: a connection of its own; its time-out must be at least twice the longest ``block_ms``.
+        keys: names of the streams.
+        markets: whose streams are read.
+        group: the consumer group.
+        consumer: this consumer's name; no two living ones may share it.
+    """
+
+    def __init__(self, client: SyncClient, keys: Keys, markets: Sequence[Market], group: str, consumer: str) -> None:
+        self.dead_letters = 0
+        self.lost = 0
+        self._client: Any = client  # redis-py types its answers as whatever any protocol version may return
+        self._keys = keys
+        self._markets = {keys.candles(market).encode(): market for market in markets}
+        self._group = group
+        self._consumer = consumer
+        self._claimed_to = dict.fromkeys(self._markets, _BEGINNING)
+        self._recovered_to: dict[bytes, bytes] = {}
+        self.recover()
+
+    def recover(self) -> None:
+        """Begin again with this consumer's own pending entries."""
+        self._recovered_to = dict.fromkeys(self._markets, b"0")
+
+    @property
+    def is_recovered(self) -> bool:
+        """Whether this consumer's own pending entries have all been read again."""
+        return not self._recovered_to
+
+    def create_groups(self) -> None:
+        """Create the group on every stream that lacks it, from the stream's beginning. Harmless when it exists.
+
+        Where it exists nothing is asked for that a broker at its memory limit would refuse.
+        """
+        for stream in self._markets:
+            if self._client.exists(stream) and any(
+                group["name"] == self._group.encode() for group in self._client.xinfo_groups(stream)
+            ):
+                continue
+            try:
+                self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
+            except ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    def read(self, count: int, block_ms: int) -> list[Entry]:
+        """Up to ``count`` entries a stream: own pending ones first, then new ones, waited for up to ``block_ms``.
+
+        Raises:
+            redis.RedisError: when the broker is away or refuses; call ``recover`` before the next ``read``.
+        """
+        try:
+            if self._recovered_to:
+                entries = self._read_pending(count)
+                if entries or self._recovered_to:
+                    return entries
+            streams = dict.fromkeys(self._markets, b">")
+            return self._decode(
+                self._client.xreadgroup(
+                    self._group,
+                    self._consumer,
+                    streams,
+                    count=count,
+                    block=max(1, block_ms),
+                )
+            )
+        except ResponseError as error:
+            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
+                raise
+            log.warning("the group %s is gone (%s): creating it from the stream's beginning", self._group, error)
+            self.create_groups()
+            self.recover()
+            return []
+
+    def claim(self, idle_ms: int, count: int) -> list[Entry]:
+        """Entries that any consumer has left idle for longer than ``idle_ms``, now this one's.
+
+        At most about ``count``; the next call goes on where this one ended.
+        """
+        claimed: list[Entry] = []
+        for stream in self._markets:
+            while len(claimed) < count:
+                cursor, entries, *deleted = self._client.xautoclaim(
+                    stream, self._group, self._consumer, idle_ms, self._claimed_to[stream], count=_CLAIMED_AT_ONCE
+                )
+                for number in deleted[0] if deleted else ():
+                    self._lose(stream, number)
+                self._claimed_to[stream] = cursor
+                claimed.extend(self._decode([[stream, entries]]))
+                if cursor == _BEGINNING:
+                    break
+        return claimed
+
+    def acknowledge(self, entries: Iterable[Entry]) -> None:
+        """Tell the group that these entries are safe. Only call it when they are."""
+        by_market = sorted((entry.market, entry.id) for entry in entries)
+        pipeline = self._client.pipeline(transaction=False)
+        for market, pairs in groupby(by_market, key=lambda pair: pair[0]):
+            ids = [number for _, number in pairs]
+            for first in range(0, len(ids), _ACKNOWLEDGED_AT_ONCE):
+                pipeline.xack(self._keys.candles(market), self._group, *ids[first : first + _ACKNOWLEDGED_AT_ONCE])
+        pipeline.execute()
+
+    def pending(self) -> int:
+        """Entries that were delivered to some consumer of the group and not acknowledged."""
+        return sum(int(self._client.xpending(stream, self._group)["pending"]) for stream in self._markets)
+
+    def trim(self, retention_ms: int) -> int:
+        """Drop entries older than ``retention_ms`` by the broker's clock that no group needs; how many.
+
+        What a group has not been given, or has been given and not acknowledged, is needed. A stream without any
+        group is not trimmed: nobody has read it.
+        """
+        seconds, micros = self._client.time()
+        oldest = (int(seconds) * 1000 + int(micros) // 1000 - retention_ms, 0)
+        return sum(self._trim(stream, oldest) for stream in self._markets)
+
+    def _trim(self, stream: bytes, oldest: tuple[int, int]) -> int:
+        groups = self._client.xinfo_groups(stream)
+        if not groups or oldest[0] <= 0:
+            return 0
+        for group in groups:
+            delivered = _id_pair(group["last-delivered-id"])
+            oldest = min(oldest, (delivered[0], delivered[1] + 1))
+            first_pending = self._client.xpending(stream, group["name"])["min"]
+            if first_pending:
+                oldest = min(oldest, _id_pair(first_pending))
+        return int(self._client.xtrim(stream, minid=f"{oldest[0]}-{oldest[1]}", approximate=True))
+
+    def _read_pending(self, count: int) -> list[Entry]:
+        answer = self._client.xreadgroup(self._group, self._consumer, self._recovered_to, count=count)
+        for stream, entries in answer:
+            if entries:
+                self._recovered_to[stream] = entries[-1][0]
+            else:
+                del self._recovered_to[stream]
+        if not answer:
+            self._recovered_to.clear()
+        return self._decode(answer)
+
+    def _decode(self, answer: Any) -> list[Entry]:
+        decoded = []
+        for stream, entries in answer:
+            market = self._markets[stream]
+            for number, fields in entries:
+                if not fields:
+                    self._lose(stream, number)
+                    continue
+                try:
+                    decoded.append(Entry(market, number, decode_entry(market, fields)))
+                except MalformedCandleError as error:
+                    self._bury(market, number, fields, str(error))
+        return decoded
+
+    def _bury(self, market: Market, number: bytes, fields: Fields, reason: str) -> None:
+        """Move an entry to the dead letters: there first, then acknowledged, in one transaction.
+
+        What the broker refuses stays pending and is claimed again later.
+        """
+        letter = {b"reason": reason.encode(), b"id": number, b"consumer": self._consumer.encode()}
+        letter.update({_ENTRY_PREFIX + name: value for name, value in fields.items()})
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.xadd(self._keys.dead_letters(market), letter)
+        pipeline.xack(self._keys.candles(market), self._group, number)
+        try:
+            pipeline.execute()
+        except ResponseError as error:  # a broker that is full; the good entries beside it need not wait
+            log.error("entry %s of %s stays pending, it is no candle (%s): %s", number.decode(), market, reason, error)
+            return
+        self.dead_letters += 1
+        if self.dead_letters <= _LOGGED_AT_FIRST or self.dead_letters % _LOGGED_EVERY == 0:
+            log.error("entry %s of %s goes to the dead letters: %s", number.decode(), market, reason)
+
+    def _lose(self, stream: bytes, number: bytes) -> None:
+        """An entry that was pending and is no longer in the stream: somebody deleted or trimmed it."""
+        self.lost += 1
+        log.error(
+            "entry %s of %s was removed from the stream before it was written",
+            number.decode(),
+            stream.decode(),
+        )
+        self._client.xack(stream, self._group, number)
+
+
+def _id_pair(number: bytes | str) -> tuple[int, int]:
+    text = number.decode() if isinstance(number, bytes) else number
+    milliseconds, _, sequence = text.partition("-")
+    return int(milliseconds), int(sequence or 0)

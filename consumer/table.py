@@ -1,0 +1,215 @@
+"""Candles as rows, rows as Arrow, and how two sets of rows become one. Pure.
+
+Rows are merged by key, and the result does not depend on order: the same candle twice is one row, and of two
+different candles under one key the one with more trades stays (then more volume, and so on through the columns), so
+that every writer in every interleaving arrives at the same file.
+
+The schema stands here and nowhere else. Its pandas metadata (format: pandas' developer guide, "Storing pandas
+DataFrame objects in Apache Parquet format") makes ``candle_end_time`` the index again when pandas reads a file.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shared.candle import Candle
+from shared.interval import Interval
+
+INDEX_COLUMN = "candle_end_time"
+TIME_COLUMN = "candle_begin_time"
+VALUE_COLUMNS = (
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "quote_volume",
+    "trade_num",
+    "taker_buy_base_asset_volume",
+    "taker_buy_quote_asset_volume",
+)
+
+_PRECEDENCE = tuple(
+    VALUE_COLUMNS.index(name)
+    for name in (
+        "trade_num",
+        "volume",
+        "quote_volume",
+        "taker_buy_base_asset_volume",
+        "taker_buy_quote_asset_volume",
+        "close",
+        "high",
+        "low",
+        "open",
+    )
+)
+_TIMESTAMP = pa.timestamp("ms", "UTC")
+
+
+def _pandas_metadata() -> bytes:
+    def column(name: str, pandas_type: str, numpy_type: str, metadata: dict[str, str] | None) -> dict[str, object]:
+        return {
+            "name": name,
+            "field_name": name,
+            "pandas_type": pandas_type,
+            "numpy_type": numpy_type,
+            "metadata": metadata,
+        }
+
+    times = [column(n, "datetimetz", "datetime64[ms]", {"timezone": "UTC"}) for n in (TIME_COLUMN, INDEX_COLUMN)]
+    values = [column(name, "float64", "float64", None) for name in VALUE_COLUMNS]
+    return json.dumps(
+        {
+            "index_columns": [INDEX_COLUMN],
+            "column_indexes": [],
+            "columns": [times[0], *values, times[1]],
+            "creator": {"library": "pyarrow", "version": pa.__version__},
+            "pandas_version": "2.2.0",
+        }
+    ).encode()
+
+
+_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field(INDEX_COLUMN, _TIMESTAMP),
+    pa.field(TIME_COLUMN, _TIMESTAMP),
+    *(pa.field(name, pa.float64()) for name in VALUE_COLUMNS),
+]
+SCHEMA = pa.schema(
+    _FIELDS,
+    metadata={"pandas": _pandas_metadata()},
+)
+"""Columns of every partition, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Candles of one series as arrays, ascending and unique by open time.
+
+    Attributes:
+        times: open times in UTC ms, int64, shape (n,).
+        values: ``VALUE_COLUMNS`` as float64, shape (9, n).
+    """
+
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take, in bytes."""
+        return self.times.nbytes + self.values.nbytes
+
+    def between(self, start_ms: int, end_ms: int) -> "Rows":
+        """Rows that open at or after ``start_ms`` and before ``end_ms``."""
+        first, last = np.searchsorted(self.times, [start_ms, end_ms])
+        return Rows(self.times[first:last], self.values[:, first:last])
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What ``merge`` made.
+
+    Attributes:
+        rows: the union.
+        changed: whether it differs from the rows that were there.
+        conflicts: open times (ms) under which two different candles met.
+    """
+
+    rows: Rows
+    changed: bool
+    conflicts: tuple[int, ...]
+
+
+EMPTY = Rows(np.empty(0, np.int64), np.empty((len(VALUE_COLUMNS), 0), np.float64))
+
+
+def rows_from_candles(candles: Sequence[Candle]) -> Merged:
+    """Rows from candles of one series in any order, with repeats; decimal strings become the nearest float64."""
+    times = np.fromiter((candle.open_time_ms for candle in candles), np.int64, len(candles))
+    values = np.array(
+        [
+            (
+                float(candle.open),
+                float(candle.high),
+                float(candle.low),
+                float(candle.close),
+                float(candle.volume),
+                float(candle.quote_volume),
+                float(candle.trade_num),
+                float(candle.taker_buy_base_asset_volume),
+                float(candle.taker_buy_quote_asset_volume),
+            )
+            for candle in candles
+        ],
+        np.float64,
+    ).reshape(len(candles), len(VALUE_COLUMNS))
+    return _unique(times, np.ascontiguousarray(values.T))
+
+
+def merge(old: Rows, new: Rows) -> Merged:
+    """The union of two sets of rows; see the module's first lines for what happens to rows that both have."""
+    if len(new) == 0:
+        return Merged(old, changed=False, conflicts=())
+    if len(old) == 0 or old.times[-1] < new.times[0]:
+        union = Rows(np.concatenate((old.times, new.times)), np.concatenate((old.values, new.values), axis=1))
+        return Merged(union, changed=True, conflicts=())
+    both = _unique(np.concatenate((old.times, new.times)), np.concatenate((old.values, new.values), axis=1))
+    changed = not (np.array_equal(both.rows.times, old.times) and np.array_equal(both.rows.values, old.values))
+    return Merged(both.rows, changed, both.conflicts)
+
+
+def _unique(times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Merged:
+    if len(times) < 2 or bool(np.all(times[1:] > times[:-1])):  # noqa: PLR2004 # one row is in order
+        return Merged(Rows(times, values), changed=True, conflicts=())
+    order = np.lexsort((*(values[column] for column in reversed(_PRECEDENCE)), times))
+    times, values = times[order], values[:, order]
+    repeats = times[1:] == times[:-1]
+    differs = repeats & np.any(values[:, 1:] != values[:, :-1], axis=0)
+    last = np.append(~repeats, True)  # the last row ends its group
+    conflicts = tuple(int(time) for time in np.unique(times[1:][differs]))
+    return Merged(Rows(times[last], np.ascontiguousarray(values[:, last])), changed=True, conflicts=conflicts)
+
+
+def to_arrow(rows: Rows, interval: Interval) -> pa.Table:
+    """Rows as an Arrow table of ``SCHEMA``."""
+    if interval is Interval.MONTH:
+        ends = np.fromiter((interval.end(int(time)) for time in rows.times), np.int64, len(rows))
+    else:
+        ends = rows.times + interval.typical_ms
+    arrays = [pa.array(ends).cast(_TIMESTAMP), pa.array(rows.times).cast(_TIMESTAMP)]
+    arrays.extend(pa.array(column) for column in rows.values)
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def from_arrow(table: pa.Table) -> Rows:
+    """Rows from a table of ``SCHEMA``.
+
+    Raises:
+        ValueError: when its columns, types or order are not those of ``SCHEMA``, or it holds nulls.
+    """
+    if not table.schema.equals(SCHEMA, check_metadata=False):
+        raise ValueError(f"its columns are {', '.join(f'{field.name} {field.type}' for field in table.schema)}")
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it holds nulls")
+    times = cast("npt.NDArray[np.int64]", table.column(TIME_COLUMN).cast(pa.int64()).to_numpy())
+    values = np.array([table.column(name).to_numpy() for name in VALUE_COLUMNS], np.float64)
+    values = values.reshape(len(VALUE_COLUMNS), len(times))
+    if not bool(np.all(times[1:] > times[:-1])):
+        raise ValueError("it is not sorted and unique by candle_begin_time")
+    return Rows(times, values)
+
+
+def concatenate(parts: Iterable[Rows]) -> Rows:
+    """Rows of several partitions of one series as one, merged by key like everything else."""
+    ordered = sorted((part for part in parts if len(part)), key=lambda part: int(part.times[0]))
+    if not ordered:
+        return EMPTY
+    times = np.concatenate([part.times for part in ordered])
+    return _unique(times, np.concatenate([part.values for part in ordered], axis=1)).rows

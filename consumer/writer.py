@@ -1,0 +1,281 @@
+"""The writer process, wired: consumer group → batch → store → acknowledgement.
+
+One loop, one state: what is in the batch has been delivered to this consumer and not acknowledged. A flush writes
+the batch's series side by side, then acknowledges exactly the entries whose partitions are synced. Whatever goes
+wrong between two lines leaves the rest pending at the broker, to be read again by this writer or claimed by another;
+the store merges by key, so reading again changes nothing.
+
+Any number of writers may run on one data folder and one group; each claims a staging folder, whose number makes its
+consumer name.
+"""
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError, ResponseError
+
+from consumer.batch import Batch, Entry
+from consumer.source import EntrySource
+from consumer.store import Staging, Store, Written, make_folders
+from shared.backoff import backoff
+from shared.broker import CONNECTION_ERRORS, Keys, broker_name, check_server, fatal_answer, sync_client
+from shared.candle import Series
+from shared.errors import SeriesLockedError, StoreError
+from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking
+from shared.interval import utc
+from shared.market import Market
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROLE = "writer"
+
+_BLOCK_MS = 400  # how long a read waits for entries, and so how soon a signal is noticed
+_READ_COUNT = 2000
+_RETRY_SECONDS = 2.0  # after the disk refused a series
+_LOCKED_SECONDS = 0.3  # after another writer held a series
+_TRIM_SECONDS = 30.0
+_DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
+_DAY_MS = 86_400_000
+
+
+@dataclass(slots=True)
+class _Timer:
+    """Due every so many seconds, first at once."""
+
+    seconds: float
+    due_at: float = 0.0
+
+    def due(self, now: float) -> bool:
+        if now < self.due_at:
+            return False
+        self.due_at = now + self.seconds
+        return True
+
+
+class Writer:
+    """Writes what the markets' streams hold until ``stop``.
+
+    Args:
+        settings: broker, data folder, flush and lock settings.
+        markets: whose streams are written; all by default.
+
+    Raises:
+        StoreError: when the data folder cannot be used.
+    """
+
+    def __init__(self, settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:
+        self._settings = settings
+        writer = settings.writer
+        try:
+            make_folders(settings.candles_folder.absolute())
+            self._staging = Staging(settings.staging_folder.absolute())
+        except OSError as error:
+            raise StoreError(f"data folder {settings.data.folder} cannot be used: {error}") from error
+        self._store = Store(
+            settings.candles_folder.absolute(),
+            self._staging,
+            writer.lock_timeout_seconds,
+            writer.cache_mb * 2**20,
+        )
+        self._keys = Keys(settings.broker.prefix)
+        self._client = sync_client(
+            settings, timeout_seconds=max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
+        )
+        self.consumer = f"{socket.gethostname()}-{self._staging.number}"
+        self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
+        self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
+        self._pool = ThreadPoolExecutor(writer.threads, thread_name_prefix="flush")
+        self._stopping = threading.Event()
+        self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
+        self._claim_timer = _Timer(writer.claim_seconds / 2)
+        self._rate = Rate()
+        self._written = self._files = self._conflicts = 0
+        self._flush_seconds = 0.0
+        self._last_failure = ""
+
+    def stop(self) -> None:
+        """Ask ``run`` to flush, acknowledge and return. Safe from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Write until ``stop``; returns after a last flush.
+
+        Raises:
+            BrokerError: when the broker cannot be used as it is.
+        """
+        try:
+            self._run()
+        finally:
+            self._pool.shutdown()
+            self._client.close()
+            self._staging.close()
+
+    def _run(self) -> None:
+        delays = backoff(first_seconds=0.2, most_seconds=5.0)
+        ready, away = False, False
+        while not self._stopping.is_set():
+            try:
+                if not ready:
+                    check_server(self._client.info(), broker_name(self._settings))
+                    self._source.create_groups()
+                    log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
+                    ready, away = True, False
+                self._step()
+                if away:
+                    log.info("the broker answers again")
+                    delays, away = backoff(first_seconds=0.2, most_seconds=5.0), False
+            except (*CONNECTION_ERRORS, RedisError) as error:
+                fatal = fatal_answer(error, self._settings)
+                if fatal is not None:
+                    raise fatal from None
+                if not away:
+                    log.warning("waiting for the broker %s: %s", broker_name(self._settings), error)
+                away = True
+                self._start_over()
+                self._stopping.wait(next(delays))
+        if ready and not away:
+            self._finish()
+        log.info("stopped; %d candles written, %d entries left pending", self._written, len(self._batch))
+
+    def _start_over(self) -> None:
+        """Forget what was read and not acknowledged: it is pending, and is read again."""
+        self._batch.clear()
+        self._source.recover()
+
+    def _step(self) -> None:
+        """Read once, flush if it is due, keep house."""
+        now = time.monotonic()
+        due_in = self._batch.due_in(now)
+        wait_ms = _BLOCK_MS if due_in is None else min(_BLOCK_MS, int(due_in * 1000))
+        if self._batch.room:
+            entries = self._source.read(min(_READ_COUNT, self._batch.room), wait_ms)
+            self._batch.add(entries, time.monotonic())
+        else:
+            self._stopping.wait(wait_ms / 1000)
+        self._flush(self._batch.due(time.monotonic()))
+        self._keep_house(time.monotonic())
+
+    def _finish(self) -> None:
+        """Take what is in the streams already, and flush a last time; what is refused now stays pending."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        try:
+            while self._batch.room and time.monotonic() < deadline:
+                entries = self._source.read(min(_READ_COUNT, self._batch.room), block_ms=1)
+                self._batch.add(entries, time.monotonic())
+                if not entries and self._source.is_recovered:
+                    break
+            self._flush(self._batch.everything())
+        except (*CONNECTION_ERRORS, RedisError) as error:
+            log.warning("leaving entries pending, the broker is away: %s", error)
+
+    def _flush(self, groups: Mapping[Series, Sequence[Entry]]) -> None:
+        """Write these series side by side, then acknowledge those that are safe."""
+        if not groups:
+            return
+        began = time.monotonic()
+        done: list[Entry] = []
+        failures: dict[Series, StoreError] = {}
+        files = 0
+        for series, result in zip(groups, self._pool.map(self._write_series, groups.items()), strict=True):
+            if isinstance(result, StoreError):
+                failures[series] = result
+                continue
+            done.extend(groups[series])
+            files += result.files
+            self._note_conflicts(series, result)
+        self._source.acknowledge(done)
+        self._batch.written(done)
+        self._flush_seconds = time.monotonic() - began
+        self._written += len(done)
+        self._files += files
+        self._log_flush(done, files)
+        self._note_failures(failures)
+        self._batch.flushed(self._flush_seconds)
+
+    def _write_series(self, group: tuple[Series, Sequence[Entry]]) -> Written | StoreError:
+        series, entries = group
+        try:
+            return self._store.write(series, [entry.candle for entry in entries])
+        except StoreError as error:
+            return error
+
+    def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
+        now = time.monotonic()
+        for series, error in failures.items():
+            locked = isinstance(error, SeriesLockedError)
+            self._batch.failed(series, now + (_LOCKED_SECONDS if locked else _RETRY_SECONDS))
+        refused = [error for error in failures.values() if not isinstance(error, SeriesLockedError)]
+        if refused and str(refused[0]) != self._last_failure:
+            self._last_failure = str(refused[0])
+            log.error("%d series stay pending: %s; trying again", len(refused), self._last_failure)
+        elif self._last_failure and not self._batch.failing:
+            log.info("the disk takes candles again")
+            self._last_failure = ""
+        forgotten = self._batch.forget_excess()
+        if forgotten:
+            log.error(
+                "%d entries that cannot be written are left to the broker until they are claimed again", forgotten
+            )
+
+    def _note_conflicts(self, series: Series, written: Written) -> None:
+        self._conflicts += len(written.conflicts)
+        for open_time_ms in written.conflicts:
+            log.warning("two different candles of %s at %s: kept the one with more trades", series, utc(open_time_ms))
+
+    def _log_flush(self, done: Sequence[Entry], files: int) -> None:
+        if len(done) > self._settings.writer.log_candles:
+            log.info(
+                "Recorded %d candles of %d series in %d files in %.2f s, newest %s",
+                len(done),
+                len({entry.candle.series for entry in done}),
+                files,
+                self._flush_seconds,
+                utc(max(entry.candle.end_time_ms for entry in done)),
+            )
+            return
+        for candle in (entry.candle for entry in done):
+            log.info("Record %s at %s", candle.series, utc(candle.end_time_ms))
+
+    def _keep_house(self, now: float) -> None:
+        if self._claim_timer.due(now) and self._batch.room:
+            claimed = self._source.claim(int(self._settings.writer.claim_seconds * 1000), self._batch.room)
+            self._batch.add(claimed, now)
+        if self._trim_timer.due(now):
+            self._source.trim(int(self._settings.broker.retention_days * _DAY_MS))
+        if self._beat_timer.due(now):
+            body = {
+                "consumer": self.consumer,
+                "written": self._written,
+                "written_per_minute": self._rate.sample(now, self._written),
+                "files": self._files,
+                "waiting": len(self._batch),
+                "flush_seconds": round(self._flush_seconds, 3),
+                "conflicts": self._conflicts,
+                "dead_letters": self._source.dead_letters,
+                "lost": self._source.lost,
+                "failure": self._last_failure or None,
+            }
+            try:
+                beat_blocking(self._client, self._keys, ROLE, body)
+            except ResponseError as error:  # a broker that is full refuses it, and can still be read and acknowledged
+                log.debug("no heartbeat: %s", error)
+
+
+def write(settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:
+    """Run a writer until SIGTERM or SIGINT, which let it finish; a second signal ends it at once, losing nothing."""
+    writer = Writer(settings, markets)
+
+    def on_signal(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        writer.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    writer.run()
