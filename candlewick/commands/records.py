@@ -1,0 +1,140 @@
+"""Commands about what was recorded."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from candlewick.options import Broker, Config, Data, settings_and_flags
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMATS = ("table", "csv", "json", "parquet")
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="First open time, UTC.", show_default=False)]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Open time to stop before.", show_default=False)]
+
+
+def read(
+    market: Annotated[str, typer.Argument(help="spot, usdt_futures or coin_futures.")],
+    symbol: Annotated[str, typer.Argument(help="As the exchange lists it.")],
+    interval: Annotated[str, typer.Argument(help="As the exchange spells it, such as 1m.")],
+    start: From = None,
+    end: To = None,
+    tail: Annotated[int | None, typer.Option(help="Only the last so many.", min=1, show_default=False)] = None,
+    form: Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMATS)}.")] = "table",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
+    ] = None,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Print or export recorded candles of one series."""
+    from candlewick.arguments import parse_series, parse_time
+    from consumer.read import read_frame
+    from shared.errors import CandlewickError
+
+    if form not in _FORMATS:
+        raise CandlewickError(f"format {form!r} is not known: {', '.join(_FORMATS)}")
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise CandlewickError("parquet is not for a terminal: name a file with --output")
+    settings, *_ = settings_and_flags(config, data)
+    series = parse_series(market, symbol, interval)
+    frame = read_frame(settings.candles_folder, series, parse_time(start, "--from"), parse_time(end, "--to"))
+    if tail is not None:
+        frame = frame.tail(tail)
+    content = _rendered(frame, form)
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise CandlewickError(f"{output} cannot be written: {error.strerror}") from None
+    print(f"{len(frame)} candles of {series} written to {output}")
+
+
+def _rendered(frame: "pd.DataFrame", form: str) -> bytes:
+    import io
+
+    if form == "parquet":
+        sink = io.BytesIO()
+        frame.to_parquet(sink)
+        return sink.getvalue()
+    if form == "csv":
+        return frame.to_csv(lineterminator="\n").encode()
+    if form == "json":
+        return str(frame.reset_index().to_json(orient="records", date_format="iso", lines=True)).encode()
+    import pandas as pd
+
+    with pd.option_context("display.width", None, "display.max_columns", None, "display.max_rows", 60):
+        return f"{frame}\n".encode()
+
+
+def replay(
+    into: Annotated[Path, typer.Option("--into", help="Folder for the new store; not the one that is recorded to.")],
+    market: Annotated[str | None, typer.Option(help="Only this market.", show_default=False)] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.", show_default=False)] = None,
+    interval: Annotated[str | None, typer.Option(help="Only this interval.", show_default=False)] = None,
+    start: From = None,
+    end: To = None,
+    config: Config = None,
+    data: Data = None,
+    broker: Broker = None,
+) -> None:
+    """Read the retained streams again and write the same store anew."""
+    from redis.exceptions import RedisError
+
+    from candlewick.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
+    from consumer.replay import Selection
+    from consumer.replay import replay as run
+    from shared.broker import Keys, broker_name, sync_client
+    from shared.errors import BrokerError, SettingsError
+
+    settings, *_ = settings_and_flags(config, data, broker)
+    if into.resolve() == settings.data.folder.resolve():
+        raise SettingsError(f"{into} is the data folder that is recorded to: replay into another one")
+    selection = Selection(
+        market=parse_market(market) if market else None,
+        symbol=parse_symbol(symbol) if symbol else None,
+        interval=parse_interval(interval) if interval else None,
+        start_ms=milliseconds(parse_time(start, "--from")),
+        end_ms=milliseconds(parse_time(end, "--to")),
+    )
+    client = sync_client(settings)
+    try:
+        done = run(client, Keys(settings.broker.prefix), into, selection)
+    except (RedisError, OSError) as error:
+        raise BrokerError(f"the broker {broker_name(settings)} does not answer: {error}") from None
+    finally:
+        client.close()
+    print(
+        f"{done.candles} candles of {done.series} series from {done.entries} entries into {into / 'candles'}"
+        + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
+    )
+
+
+def compact(
+    market: Annotated[str | None, typer.Option(help="Only this market.", show_default=False)] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol.", show_default=False)] = None,
+    interval: Annotated[str | None, typer.Option(help="Only this interval.", show_default=False)] = None,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Join the small files of closed months. Recording goes on; plain readers had better not look meanwhile."""
+    from candlewick.arguments import parse_interval, parse_market, parse_symbol
+    from candlewick.compaction import compact_all
+
+    settings, *_ = settings_and_flags(config, data)
+    files, months = compact_all(
+        settings,
+        parse_market(market) if market else None,
+        parse_symbol(symbol) if symbol else None,
+        parse_interval(interval) if interval else None,
+    )
+    print(f"joined {files} files into {months} months")
+
+
+COMMANDS: tuple[Callable[..., Any], ...] = (read, replay, compact)
