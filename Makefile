@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
 .PHONY: help up up-local up-docker down demo test format bench clean
 
@@ -23,11 +24,11 @@ up-local: $(VENV)/run  ## record as local processes with the embedded broker
 	@exec $(BIN)/candlewick up
 
 up-docker:  ## record in containers
-	@exec sh scripts/compose up --build
+	@exec $(COMPOSE) up --build
 
 down:  ## stop either, in good order
 	@if [ -x $(BIN)/candlewick ]; then $(BIN)/candlewick down; fi
-	@if docker info >/dev/null 2>&1; then sh scripts/compose --profile demo --profile binance down; fi
+	@if docker info >/dev/null 2>&1; then $(COMPOSE) --profile binance --profile demo down; fi
 
 demo: $(VENV)/run  ## record from a simulated exchange for SECONDS (0: until Ctrl-C), then show the result
 	@exec $(BIN)/candlewick demo --seconds $(SECONDS)
