@@ -44,7 +44,7 @@ def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     watch_supervisor()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="candlewick", standalone_mode=False)
     except _UsageError as error:
         if not str(error):  # no command at all
             print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)

@@ -9,6 +9,7 @@ Any number of writers may run on one data folder and one group; each claims a st
 consumer name.
 """
 
+import contextlib
 import logging
 import signal
 import socket
@@ -27,7 +28,7 @@ from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, Keys, broker_name, check_server, fatal_answer, sync_client
 from shared.candle import Series
 from shared.errors import SeriesLockedError, StoreError
-from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking
+from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
 from shared.interval import utc
 from shared.market import Market
 from shared.settings import Settings
@@ -142,6 +143,8 @@ class Writer:
                 self._stopping.wait(next(delays))
         if ready and not away:
             self._finish()
+            with contextlib.suppress(RedisError, OSError):
+                fall_silent_blocking(self._client, self._keys, ROLE)
         log.info("stopped; %d candles written, %d entries left pending", self._written, len(self._batch))
 
     def _start_over(self) -> None:

@@ -5,6 +5,7 @@ reading, hand over what is held within ``publisher.drain_seconds``, and leave. A
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -27,7 +28,7 @@ from shared.broker import (
     fatal_answer,
 )
 from shared.errors import SettingsError
-from shared.heartbeat import BEAT_SECONDS, Rate, beat
+from shared.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.market import Market
 from shared.settings import Settings
 
@@ -73,6 +74,8 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
         for task in (publishing, beating):
             task.cancel()
         await asyncio.gather(publishing, beating, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await fall_silent(client, Keys(settings.broker.prefix), market)
         await client.aclose()
     publisher.report_losses()
     if publisher.held:

