@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from consumer.compact import closed_months, join_month
+from consumer.files import Staging
 from consumer.layout import series_of_folder
-from consumer.store import Staging, Store
+from consumer.store import Store
 from shared.errors import StoreError
 from shared.interval import Interval
 from shared.market import Market

@@ -21,9 +21,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from consumer.files import LockedFolder, sync_folder, write_unsynced
+from consumer.files import read_partition as read_file
 from consumer.layout import SUFFIX, Period, partition_name, partition_span, period_of, series_folder
-from consumer.store import LockedFolder, Store, sync_folder, write_synced
-from consumer.store import read_partition as read_file
+from consumer.store import Store
 from consumer.table import concatenate
 from shared.candle import Series
 from shared.interval import DAY_MS, Interval
@@ -90,7 +91,9 @@ def _swap(store: Store, folder: LockedFolder, series: Series, month: str, parts:
         for path in present:
             if path.name not in joined:
                 os.link(path, prepared / path.name)
-        write_synced(prepared / month, rows, series)
+        fd = write_unsynced(prepared / month, rows, series.interval)
+        os.fsync(fd)
+        os.close(fd)
         sync_folder(prepared)
         _exchange(prepared, folder.path)
     except BaseException:

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from consumer.files import read_partition
 from consumer.layout import partition_span, series_of_folder
-from consumer.store import read_partition
 from shared.broker import Keys
 from shared.candle import Series
 from shared.errors import StoreError

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from consumer.files import read_partition
 from consumer.layout import partition_span, series_folder
-from consumer.store import read_partition
 from consumer.table import Rows, concatenate, to_arrow
 from shared.candle import Series
 from shared.errors import StoreError

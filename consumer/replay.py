@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consumer.store import Staging, Store, make_folders
+from consumer.files import Staging, make_folders
+from consumer.store import Store
 from shared.broker import Keys, SyncClient
 from shared.candle import Candle, Series, decode_entry
 from shared.errors import MalformedCandleError, SettingsError

@@ -15,15 +15,17 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 from redis.exceptions import RedisError, ResponseError
 
 from consumer.batch import Batch, Entry
+from consumer.files import Staging, make_folders
 from consumer.source import EntrySource
-from consumer.store import Staging, Store, Written, make_folders
+from consumer.store import Store, Written
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, Keys, broker_name, check_server, fatal_answer, sync_client
 from shared.candle import Series
@@ -42,6 +44,7 @@ _READ_COUNT = 2000
 _RETRY_SECONDS = 2.0  # after the disk refused a series
 _LOCKED_SECONDS = 0.3  # after another writer held a series
 _TRIM_SECONDS = 30.0
+_TOGETHER = 32  # series that a thread writes step by step together
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 _DAY_MS = 86_400_000
 
@@ -186,7 +189,10 @@ class Writer:
         done: list[Entry] = []
         failures: dict[Series, StoreError] = {}
         files = 0
-        for series, result in zip(groups, self._pool.map(self._write_series, groups.items()), strict=True):
+        ordered = sorted(groups)  # two writers that lock several series do it in the same order
+        chunks = [ordered[first : first + _TOGETHER] for first in range(0, len(ordered), _TOGETHER)]
+        results = chain.from_iterable(self._pool.map(lambda chunk: self._write_chunk(chunk, groups), chunks))
+        for series, result in zip(ordered, results, strict=True):
             if isinstance(result, StoreError):
                 failures[series] = result
                 continue
@@ -202,12 +208,10 @@ class Writer:
         self._note_failures(failures)
         self._batch.flushed(self._flush_seconds)
 
-    def _write_series(self, group: tuple[Series, Sequence[Entry]]) -> Written | StoreError:
-        series, entries = group
-        try:
-            return self._store.write(series, [entry.candle for entry in entries])
-        except StoreError as error:
-            return error
+    def _write_chunk(
+        self, chunk: Iterable[Series], groups: Mapping[Series, Sequence[Entry]]
+    ) -> list[Written | StoreError]:
+        return self._store.write_many((series, [entry.candle for entry in groups[series]]) for series in chunk)
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
         now = time.monotonic()

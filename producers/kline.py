@@ -17,6 +17,8 @@ from shared.errors import MalformedCandleError
 from shared.market import Market
 
 _EXCERPT_BYTES = 200
+_CLOSED_KEY = b'"x":'
+_FALSE = (b"false", b" false")
 _EVENT_TIME = re.compile(rb'"E":\s?(\d{1,15})\b')
 
 
@@ -77,10 +79,11 @@ OPEN_KLINE = OpenKline()
 def is_open_kline(frame: bytes) -> bool:
     """Whether a message is an open kline, told without decoding it.
 
-    True only when it says so and nothing in it says the contrary, in either of the exchange's spellings (USDT-M puts
-    a space after commas and may after colons). False means no more than that it has to be decoded.
+    True only when its one and only ``"x"`` is false, in either of the exchange's spellings (USDT-M puts a space after
+    commas and may after colons). False means no more than that it has to be decoded.
     """
-    return (b'"x":false' in frame or b'"x": false' in frame) and not (b'"x":true' in frame or b'"x": true' in frame)
+    at = frame.find(_CLOSED_KEY)
+    return at >= 0 and frame.startswith(_FALSE, at + 4) and frame.find(_CLOSED_KEY, at + 4) < 0
 
 
 def parse_frame(frame: bytes, market: Market, receive_time_ms: int) -> Frame:

@@ -8,7 +8,8 @@ outside (a frame, a REST row, a stream entry): what passes it is safe to store a
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
@@ -121,14 +122,10 @@ def checked_candle(
     Raises:
         MalformedCandleError: naming the value that is wrong.
     """
-    symbol = checked_symbol(symbol)
-    try:
-        known_interval = Interval(interval)  # type: ignore[arg-type] # a ValueError is the check
-    except ValueError:
-        raise MalformedCandleError(f"interval {interval!r:.40} is not known") from None
+    series = _checked_series(market, symbol, interval)
     open_time = _checked_time("open time", open_time_ms)
-    if not known_interval.is_open_time(open_time):
-        raise MalformedCandleError(f"open time {open_time} is not on the grid of {known_interval}")
+    if not series.interval.is_open_time(open_time):
+        raise MalformedCandleError(f"open time {open_time} is not on the grid of {series.interval}")
     try:
         plain = _DECIMALS.fullmatch(",".join(decimals))  # type: ignore[arg-type] # a TypeError is the check
     except TypeError:
@@ -138,23 +135,40 @@ def checked_candle(
     if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
         raise MalformedCandleError(f"number of trades {trade_num!r:.40} is not a count")
     event_time = _checked_time("event time", event_time_ms)
-    first, high, low, last, volume, quote_volume, taker_base, taker_quote = decimals
+    first, high, low, last, volume, quote_volume, taker_base, taker_quote = cast("tuple[str, ...]", decimals)
     return Candle(
-        series=Series(market, symbol, known_interval),
+        series=series,
         open_time_ms=open_time,
-        open=str(first),
-        high=str(high),
-        low=str(low),
-        close=str(last),
-        volume=str(volume),
-        quote_volume=str(quote_volume),
+        open=first,
+        high=high,
+        low=low,
+        close=last,
+        volume=volume,
+        quote_volume=quote_volume,
         trade_num=trade_num,
-        taker_buy_base_asset_volume=str(taker_base),
-        taker_buy_quote_asset_volume=str(taker_quote),
+        taker_buy_base_asset_volume=taker_base,
+        taker_buy_quote_asset_volume=taker_quote,
         source=source,
         event_time_ms=event_time,
         receive_time_ms=receive_time_ms,
     )
+
+
+def _checked_series(market: Market, symbol: object, interval: object) -> Series:
+    if not isinstance(interval, str):
+        raise MalformedCandleError(f"interval {interval!r:.40} is not known")
+    if not isinstance(symbol, str):
+        raise MalformedCandleError(f"symbol {symbol!r:.40} is not text")
+    return _series(market, symbol, interval)
+
+
+@lru_cache(maxsize=20_000)
+def _series(market: Market, symbol: str, interval: str) -> Series:
+    try:
+        known_interval = Interval(interval)
+    except ValueError:
+        raise MalformedCandleError(f"interval {interval!r:.40} is not known") from None
+    return Series(market, checked_symbol(symbol), known_interval)
 
 
 def _checked_time(name: str, value: object) -> int:

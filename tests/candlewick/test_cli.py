@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from consumer.store import Staging, Store
+from consumer.files import Staging
+from consumer.store import Store
 from tests.candlewick.conftest import Run
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
 

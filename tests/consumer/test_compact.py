@@ -12,9 +12,10 @@ import pytest
 
 from consumer import compact
 from consumer.compact import closed_months, join_month
+from consumer.files import Staging
 from consumer.layout import series_folder
 from consumer.read import read_rows
-from consumer.store import Staging, Store
+from consumer.store import Store
 from shared.candle import Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market

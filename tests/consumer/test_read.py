@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 import candlewick
+from consumer.files import Staging
 from consumer.layout import series_folder
 from consumer.overview import store_overview
-from consumer.store import Staging, Store
+from consumer.store import Store
 from shared.errors import CandlewickError
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from consumer.files import Staging
 from consumer.read import read_rows
 from consumer.replay import Selection, replay
-from consumer.store import Staging, Store
+from consumer.store import Store
 from shared.broker import Keys
 from shared.candle import Series, encode_entry
 from shared.errors import SettingsError

@@ -14,8 +14,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from consumer.files import Staging, read_partition
 from consumer.layout import series_folder
-from consumer.store import Staging, Store, read_partition
+from consumer.store import Store
 from consumer.table import VALUE_COLUMNS
 from shared.candle import Candle, Series
 from shared.errors import StoreError

