@@ -1,0 +1,50 @@
+"""The documents say what is so: settings, failures with their tests, commands, containers."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from candlewick.commands import exchange, processes, records
+from shared.settings import describe, load_settings
+
+REPOSITORY = Path(__file__).parents[1]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+
+
+def test_every_setting_stands_in_the_settings_document_with_its_meaning() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text()
+    for name, _, meaning in describe(load_settings()):
+        if name != "CANDLEWICK_RECORD":
+            assert f"| {meaning} |" in text, name
+
+
+def test_every_setting_reaches_the_containers() -> None:
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+    for name, _, _ in describe(load_settings()):
+        if name not in ("CANDLEWICK_DATA_FOLDER", "CANDLEWICK_EXCHANGE_SIMULATOR"):  # the compose file's own
+            assert f"  {name}:" in text, name
+
+
+def test_every_failure_names_a_test_that_exists() -> None:
+    sources = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
+    lines = (REPOSITORY / "docs" / "failures.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("|") and not line.startswith(("| what fails", "|---"))]
+    assert len(rows) > 20
+    for row in rows:
+        cell = row.rstrip("| ").rpartition("|")[2]
+        for name in re.findall(r"`(\w+)`", cell):
+            assert re.search(rf"def test_\w*{name}\w*\(", sources), row
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_that_documents_name_exist(document: Path) -> None:
+    known = {command.__name__ for command in (*processes.COMMANDS, *records.COMMANDS, *exchange.COMMANDS)}
+    for name in re.findall(r"`candlewick ([a-z]+)", document.read_text()):
+        assert name in known, name
