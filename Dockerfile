@@ -17,5 +17,5 @@ USER candlewick
 WORKDIR /data
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CANDLEWICK_DATA_FOLDER=/data
 VOLUME /data
-ENTRYPOINT ["python", "-m", "candlewick"]
+ENTRYPOINT ["python", "-P", "-m", "candlewick"]
 CMD ["--help"]

@@ -26,7 +26,7 @@ def run() -> list[Result]:
     symbols = [f"S{number}USDT" for number in range(_SERIES)]
     record = json.dumps([{"market": "spot", "symbols": symbols, "intervals": ["1m"]}])
     environment = os.environ | {"CANDLEWICK_RECORD": record, "CANDLEWICK_LOG_LEVEL": "ERROR"}
-    command = [sys.executable, "-m", "candlewick"]
+    command = [sys.executable, "-P", "-m", "candlewick"]
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
         simulator = subprocess.Popen(
@@ -56,7 +56,7 @@ def _watch(pid: int, data: Path) -> dict[str, float]:
             if process.info["name"] == "valkey-server" and str(data.resolve()) in (process.info["cwd"] or ""):
                 peaks["broker"] = _peak_mb(process.pid)
         status = subprocess.run(
-            [sys.executable, "-m", "candlewick", "status", "--json", "--data", str(data)],
+            [sys.executable, "-P", "-m", "candlewick", "status", "--json", "--data", str(data)],
             capture_output=True,
             check=True,
         )

@@ -1,12 +1,15 @@
 """Candlewick records every closed kline of Binance's markets, once, into Parquet. This is its Python API."""
 
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from shared.errors import CandlewickError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["CandlewickError", "__version__", "read_candles"]
 __version__ = "0.1.0"
 
 
@@ -14,8 +17,8 @@ def read_candles(
     market: str,
     symbol: str,
     interval: str,
-    start: datetime | str | None = None,
-    end: datetime | str | None = None,
+    start: datetime | date | str | None = None,
+    end: datetime | date | str | None = None,
     data: str | Path | None = None,
 ) -> "pd.DataFrame":
     """Recorded candles of one series as a pandas frame.

@@ -1,6 +1,6 @@
 """Text from the user to values, with errors that name what is allowed."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from shared.candle import Series, checked_symbol
 from shared.errors import CandlewickError, MalformedCandleError
@@ -11,7 +11,7 @@ from shared.market import Market
 def parse_market(text: str) -> Market:
     """A market by name. CandlewickError for any other."""
     try:
-        return Market(text)
+        return Market(text.lower().replace("-", "_"))
     except ValueError:
         raise CandlewickError(f"market {text!r} is not known: {', '.join(Market)}") from None
 
@@ -37,7 +37,7 @@ def parse_series(market: str, symbol: str, interval: str) -> Series:
     return Series(parse_market(market), parse_symbol(symbol), parse_interval(interval))
 
 
-def parse_time(value: datetime | str | None, name: str) -> datetime | None:
+def parse_time(value: datetime | date | str | None, name: str) -> datetime | None:
     """A moment from ISO 8601 text such as ``2024-06-30`` or ``2024-06-30T15:00``; without a zone it is UTC.
 
     Raises:
@@ -45,16 +45,20 @@ def parse_time(value: datetime | str | None, name: str) -> datetime | None:
     """
     if value is None:
         return None
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise CandlewickError(
-                f"{name} {value!r} is not a time of the form 2024-06-30 or 2024-06-30T15:00"
-            ) from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    except (ValueError, AttributeError):
+        raise CandlewickError(f"{name} {value!r} is not a time of the form 2024-06-30 or 2024-06-30T15:00") from None
 
 
 def milliseconds(moment: datetime | None) -> int | None:
     """A moment as UTC milliseconds."""
     return None if moment is None else int(moment.timestamp() * 1000)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and its noun, such as ``1 candle`` and ``1,000 candles``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,5 +1,6 @@
 """The ``candlewick`` command. Each command imports what it needs when it is called, so that help is quick."""
 
+import os
 import sys
 from typing import Any, NoReturn
 
@@ -45,6 +46,7 @@ def main() -> NoReturn:
     watch_supervisor()
     try:
         code = app(prog_name="candlewick", standalone_mode=False)
+        sys.stdout.flush()
     except _UsageError as error:
         if not str(error):  # no command at all
             print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)
@@ -60,4 +62,8 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader of our output has seen enough, as in `candlewick read … | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a file or folder that is not what it should be
+        print(f"candlewick: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(2)  # what is still buffered for an output that refuses would fail once more
     sys.exit(code if isinstance(code, int) else 0)

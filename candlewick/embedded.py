@@ -9,8 +9,10 @@ cannot take a folder with a space in its name, so only the binary is taken from 
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -24,6 +26,7 @@ from shared.settings import Settings
 _START_SECONDS = 20.0
 _STOP_SECONDS = 1.5
 _LOG = "valkey.log"
+_BY_UP, _BY_HAND = "up", "broker"
 
 
 def embedded_command(settings: Settings) -> list[str]:
@@ -69,12 +72,25 @@ class _Lock:
         self.fd = os.open(embedded_folder(settings) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def take(self) -> bool:
-        """Take it unless somebody has it."""
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        """Take it unless somebody has it; somebody who only looks has it for an instant."""
+        for _ in range(3):
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.02)
+            else:
+                return True
+        return False
+
+    def write(self, pid: int, owner: str) -> None:
+        """Note the server's process, for when it does not answer, and who started it."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, f"{pid} {owner}\n".encode(), 0)
+
+    def read(self) -> tuple[int, str]:
+        """The server's process and who started it; ValueError when nothing was noted."""
+        pid, owner = os.pread(self.fd, 64, 0).decode().split()
+        return int(pid), owner
 
     def close(self) -> None:
         """Close our descriptor; a server that inherited it goes on holding the lock."""
@@ -92,8 +108,25 @@ def is_running(settings: Settings) -> bool:
         lock.close()
 
 
-def start(settings: Settings) -> bool:
+def is_ours(settings: Settings) -> bool:
+    """Whether the living server was started by ``candlewick up``, this one or an earlier one that crashed."""
+    if not is_running(settings):
+        return False
+    lock = _Lock(settings)
+    try:
+        return lock.read()[1] == _BY_UP
+    except ValueError:
+        return True
+    finally:
+        lock.close()
+
+
+def start(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> bool:
     """Start the embedded broker unless it lives already, and wait until it answers, however long it loads.
+
+    Args:
+        settings: where its files are.
+        stopping: asked now and then; when it says yes, the wait ends.
 
     Returns:
         Whether it was started; False when one was living.
@@ -109,7 +142,7 @@ def start(settings: Settings) -> bool:
     finally:
         lock.close()
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not stopping():
         if process is not None and process.poll() is not None:
             raise BrokerError(f"the embedded broker ended with code {process.returncode}: {_last_line(log)}")
         answer = _ask(settings)
@@ -118,7 +151,9 @@ def start(settings: Settings) -> bool:
         if answer == "loading":
             deadline = time.monotonic() + _START_SECONDS
         time.sleep(0.05)
-    raise BrokerError(f"the embedded broker has not answered for {_START_SECONDS:g} s; see {log}")
+    if not stopping():
+        raise BrokerError(f"the embedded broker has not answered for {_START_SECONDS:g} s; see {log}")
+    return process is not None
 
 
 def run_in_foreground(settings: Settings) -> NoReturn:
@@ -131,32 +166,38 @@ def run_in_foreground(settings: Settings) -> NoReturn:
     lock = _Lock(settings)
     if not lock.take():
         raise BrokerError(f"the embedded broker of {settings.data.folder} runs already")
+    lock.write(os.getpid(), _BY_HAND)
     os.set_inheritable(lock.fd, True)
     os.execv(command[0], command)  # noqa: S606 # no shell is wanted
 
 
 def stop(settings: Settings) -> None:
-    """Let the embedded broker end; everything it has answered for is in its file. Harmless when none runs.
-
-    Raises:
-        BrokerError: when it does not end in time.
-    """
-    client = sync_client(settings, timeout_seconds=_STOP_SECONDS)
+    """Let the embedded broker end, or end it: everything it has answered for is in its file. Harmless without one."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    client = sync_client(settings, timeout_seconds=_STOP_SECONDS / 2)
     with contextlib.suppress(redis.RedisError, OSError):  # the connection ends with the server
         client.shutdown(nosave=True)
     client.close()
-    deadline = time.monotonic() + _STOP_SECONDS
     while is_running(settings):
         if time.monotonic() > deadline:
-            raise BrokerError(f"the embedded broker does not end; see {embedded_folder(settings) / _LOG}")
+            _kill(settings)
         time.sleep(0.02)
     with contextlib.suppress(OSError):  # the private folder among the temporary files, if it was used and is empty
         embedded_socket(settings).parent.rmdir()
 
 
+def _kill(settings: Settings) -> None:
+    lock = _Lock(settings)
+    try:
+        with contextlib.suppress(ValueError, ProcessLookupError):
+            os.kill(lock.read()[0], signal.SIGKILL)
+    finally:
+        lock.close()
+
+
 def _spawn(command: list[str], log: Path, lock: _Lock) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -164,6 +205,8 @@ def _spawn(command: list[str], log: Path, lock: _Lock) -> "subprocess.Popen[byte
             start_new_session=True,
             pass_fds=(lock.fd,),
         )
+    lock.write(process.pid, _BY_UP)
+    return process
 
 
 def _ask(settings: Settings) -> Literal["ready", "loading", "silent"]:

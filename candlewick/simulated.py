@@ -6,16 +6,16 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from candlewick.arguments import parse_market, parse_symbol
-from candlewick.supervised import SUPERVISED
+from candlewick.arguments import counted, parse_market, parse_symbol
+from candlewick.supervised import COMMAND, SUPERVISED
 from shared.errors import CandlewickError
 from shared.market import Market
+from shared.stopping import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,8 @@ def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None)
     """
     parse_speed(speed)
     data = data / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
-    command = [sys.executable, "-m", "candlewick"]
     simulate = ["simulate", "--port", "0", "--speed", speed, "--log-level", "WARNING"]
-    with _supervised([*command, *simulate], stdout=subprocess.PIPE) as simulator:
+    with _supervised([*COMMAND, *simulate], stdout=subprocess.PIPE) as simulator:
         assert simulator.stdout is not None  # noqa: S101 # it is a pipe
         line = simulator.stdout.readline().decode()
         if not line.startswith(_ADDRESS_LINE):
@@ -97,7 +96,7 @@ def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None)
         flags = ["--data", str(data), "--broker", "", "--simulator", address]
         flags += ["--config", str(config)] if config else []
         flags += ["--seconds", str(seconds)] if seconds else []
-        with _supervised([*command, "up", *flags]) as recording:
+        with _supervised([*COMMAND, "up", *flags]) as recording:
             code = _passing_signals_to(recording)
     return code or _show(data, config)
 
@@ -121,7 +120,7 @@ def _passing_signals_to(process: "subprocess.Popen[bytes]") -> int:
     def pass_on(number: int, _frame: object) -> None:
         process.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, pass_on) for number in stop_signals()}
     try:
         return process.wait()
     finally:
@@ -142,7 +141,8 @@ def _show(data: Path, config: Path | None) -> int:
     print(f"\nRecorded in {settings.candles_folder}:")
     for one in overview:
         frame = read_frame(settings.candles_folder, one.series, None, None)
-        print(f"\n{one.series}: {one.rows} candles in {one.files} files, {one.size:,} bytes; the last two:")
+        held = f"{counted(one.rows, 'candle')} in {counted(one.files, 'file')}, {one.size:,} bytes"
+        print(f"\n{one.series}: {held}; at its end:")
         with pd.option_context("display.width", None, "display.max_columns", None):
             print(frame[["candle_begin_time", "open", "high", "low", "close", "volume"]].tail(2).to_string())
     wanted = {market for market in Market if settings.series(market)}
@@ -150,6 +150,6 @@ def _show(data: Path, config: Path | None) -> int:
     if missing:
         print(f"\nNo candle of {', '.join(sorted(missing))} was recorded: record for longer or faster.")
         return 1
-    print(f"\n{sum(one.rows for one in overview)} candles of {len(overview)} series. In Python:")
+    print(f"\n{counted(sum(one.rows for one in overview), 'candle')} of {len(overview)} series. In Python:")
     print(f'  pandas.read_parquet("{settings.candles_folder / series_folder(overview[0].series)}")')
     return 0

@@ -5,7 +5,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from consumer.overview import store_overview, stream_overview
-from shared.broker import Keys, broker_name, sync_client
+from shared.broker import Keys, broker_name, embedded_socket, sync_client
 from shared.heartbeat import heartbeats
 from shared.interval import utc
 from shared.market import Market
@@ -31,11 +31,15 @@ def collect(settings: Settings) -> dict[str, Any]:
             }
         found["writers"] = [{"process": name, **body} for (role, name), body in alive.items() if role == "writer"]
     except (RedisError, OSError) as error:
-        found["broker"]["error"] = str(error)
+        found["broker"]["error"] = "not running (`candlewick up` starts it)" if _is_absent(settings) else str(error)
     finally:
         client.close()
     found["store"] = _store(settings)
     return found
+
+
+def _is_absent(settings: Settings) -> bool:
+    return not settings.broker.url and not embedded_socket(settings).exists()
 
 
 def _producer(name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +79,7 @@ _SERIES_SHOWN = 30
 def render(found: dict[str, Any]) -> str:
     """``collect``'s answer for a terminal."""
     broker = found["broker"]
-    lines = [f"broker  {broker['address']}  {'does not answer: ' + broker['error'] if broker['error'] else 'answers'}"]
+    lines = [f"broker  {broker['address']}  {broker['error'] or 'answers'}"]
     for market, state in found["markets"].items():
         lines += ["", f"{market}", *_market_lines(state)]
     lines += ["", *_writer_lines(found)]

@@ -6,7 +6,11 @@ Apart from the supervisor, because every command begins with it and help has to 
 import contextlib
 import os
 import signal
+import sys
 import threading
+
+COMMAND = (sys.executable, "-P", "-m", "candlewick")
+"""How a process of ours starts another: by this very Python, and never by what lies in the working folder (-P)."""
 
 SUPERVISED = "CANDLEWICK_SUPERVISED"
 """Set for processes whose standard input is the supervisor's pipe. Not a setting."""

@@ -15,25 +15,24 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from candlewick import embedded
-from candlewick.supervised import SUPERVISED
+from candlewick.supervised import COMMAND, SUPERVISED
 from shared.backoff import backoff
 from shared.broker import broker_name
 from shared.errors import CandlewickError, SettingsError
 from shared.market import Market
 from shared.settings import Settings
+from shared.stopping import StopRequests, stop_signals
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.2
 _BROKER_SECONDS = 1.0
-_SAME_STOP_SECONDS = 1.0
 _PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a producer to hand over
 _WRITER_GRACE_SECONDS = 2.4
 _USER_ERROR = 2
@@ -56,7 +55,7 @@ class Child:
         """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "candlewick", *self.arguments],
+            [*COMMAND, *self.arguments],
             stdin=subprocess.PIPE,
             start_new_session=True,
             env=os.environ | self.environment | {SUPERVISED: "1"},
@@ -144,45 +143,41 @@ class Supervisor:
             raise SettingsError("the settings record nothing: add symbols and intervals under [[record]]")
         self._producers = [Child(market, ("produce", market, *flags), environment) for market in markets]
         self._writer = Child("writer", ("write", *flags), environment)
-        self._stop_asked_at: float | None = None
+        self._requests = StopRequests()
         self._kill = False
         self._broker_asked_at = 0.0
 
     def stop(self, *_: object) -> None:
-        """Ask ``run`` to stop; asked again a second later or more, it kills. Safe from a signal handler.
-
-        One stop often arrives as two signals, from a terminal or from whoever stops a whole group of processes.
-        """
-        now = time.monotonic()
-        if self._stop_asked_at is None:
-            self._stop_asked_at = now
-        elif now - self._stop_asked_at > _SAME_STOP_SECONDS:
-            self._kill = True
+        """Ask ``run`` to stop; asked a second time, it kills. Safe from a signal handler."""
+        self._kill = self._requests.ask() == "again" or self._kill
 
     def run(self, seconds: float | None = None) -> int:
         """Run until stopped, or for so many seconds.
 
         Returns:
-            An exit code: 0 after an orderly stop, 2 when a process found a mistake that only the user can mend.
+            An exit code: 0 after an orderly stop; 1 when at the end a process was down or could not hand over
+            everything; 2 when a process found a mistake that only the user can mend.
         """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in stop_signals():
             signal.signal(number, self.stop)
         with PidFile(self._settings.data.folder).held():
             if not self._settings.broker.url:
-                started = embedded.start(self._settings)
+                started = embedded.start(self._settings, lambda: self._requests.asked)
                 log.info("%s %s", "started" if started else "found", broker_name(self._settings))
             code = 0
             try:
                 code = self._watch(None if seconds is None else time.monotonic() + seconds)
             finally:
                 self._stop_all()
-            return code
+            return code or int(self._anything_failed())
+
+    def _anything_failed(self) -> bool:
+        """Whether, at the end, a process was down or left with an error, as when it could not hand over candles."""
+        return any(child.code != 0 for child in (self._writer, *self._producers)) and not self._kill
 
     def _watch(self, until: float | None) -> int:
         children = [self._writer, *self._producers]
-        for child in children:
-            child.start()
-        while self._stop_asked_at is None and (until is None or time.monotonic() < until):
+        while not self._requests.asked and (until is None or time.monotonic() < until):
             for child in children:
                 if child.process is not None and child.code is not None:
                     if child.code == _USER_ERROR:
@@ -199,12 +194,12 @@ class Supervisor:
         if self._settings.broker.url or time.monotonic() - self._broker_asked_at < _BROKER_SECONDS:
             return
         self._broker_asked_at = time.monotonic()
-        if not embedded.is_running(self._settings):
-            log.error("the embedded broker is gone; starting it again")
-            try:
-                embedded.start(self._settings)
-            except CandlewickError as error:
-                log.error("%s", error)
+        try:
+            if not embedded.is_running(self._settings):
+                log.error("the embedded broker is gone; starting it again")
+                embedded.start(self._settings, lambda: self._requests.asked)
+        except (CandlewickError, OSError) as error:
+            log.error("the embedded broker cannot be started: %s", error)
 
     def _plan_restart(self, child: Child) -> None:
         if time.monotonic() - child.started_at > _HEALTHY_SECONDS:
@@ -217,11 +212,8 @@ class Supervisor:
         log.info("stopping: producers hand over, the writer flushes")
         self._stop_group(self._producers, self._settings.publisher.drain_seconds + _PRODUCER_GRACE_SECONDS)
         self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
-        if not self._settings.broker.url:
-            try:
-                embedded.stop(self._settings)
-            except CandlewickError as error:
-                log.error("%s", error)  # its text is all there is to say
+        if not self._settings.broker.url and embedded.is_ours(self._settings):
+            embedded.stop(self._settings)
         log.info("stopped")
 
     def _stop_group(self, children: Sequence[Child], grace_seconds: float) -> None:

@@ -33,7 +33,7 @@ def read_rows(root: Path, series: Series, start_ms: int = -_ALL_MS, end_ms: int 
         try:
             paths = [path for path in folder.iterdir() if _overlaps(path.name, start_ms, end_ms)]
             return concatenate(read_partition(path) for path in paths).between(start_ms, end_ms)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             if not folder.is_dir():
                 raise StoreError(f"{series} was never recorded: there is no {folder}") from None
             if not tries_left:

@@ -83,8 +83,11 @@ def replay(
         StoreError: when the disk refuses.
         redis.RedisError: when the broker is away.
     """
+    if into.exists() and not into.is_dir():
+        raise SettingsError(f"{into} is not a folder")
     if into.is_dir() and any(path.name not in ("candles", "staging") for path in into.iterdir()):
         raise SettingsError(f"{into} is neither empty nor an earlier replay's folder")
+    client.ping()
     make_folders(into.absolute() / "candles")
     staging = Staging(into.absolute() / "staging")
     store = Store(into.absolute() / "candles", staging, lock_timeout_seconds=60, cache_bytes=_CACHE_BYTES)

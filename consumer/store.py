@@ -223,13 +223,15 @@ class Store:
 
     def _sync_ancestors(self, folder: Path) -> None:
         """Once for each folder: make its name durable, whoever made it, up to the dataset's root."""
+        fresh = []
         for path in (folder, *folder.parents):
             if path in self._durable:
-                return
+                break
             sync_folder(path.parent)
-            self._durable.add(path)
+            fresh.append(path)
             if path == self.root:
-                return
+                break
+        self._durable.update(fresh)
 
     def _partitions(self, folder: "LockedFolder", series: Series, candles: Sequence[Candle]) -> dict[str, list[Candle]]:
         """Candles by the file they belong in: a compacted month where there is one, else the open period's."""

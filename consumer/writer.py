@@ -13,7 +13,6 @@ import contextlib
 import logging
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_bloc
 from shared.interval import utc
 from shared.market import Market
 from shared.settings import Settings
+from shared.stopping import StopRequests, stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ _BLOCK_MS = 400  # how long a read waits for entries, and so how soon a signal i
 _READ_COUNT = 2000
 _RETRY_SECONDS = 2.0  # after the disk refused a series
 _LOCKED_SECONDS = 0.3  # after another writer held a series
+_LOCKED_LONG_SECONDS = 10.0  # a lock held for longer is worth a line
 _TRIM_SECONDS = 30.0
 _TOGETHER = 32  # series that a thread writes step by step together
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
@@ -96,7 +97,8 @@ class Writer:
         self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
         self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
         self._pool = ThreadPoolExecutor(writer.threads, thread_name_prefix="flush")
-        self._stopping = threading.Event()
+        self._stopping = False
+        self._locked_since: dict[Series, float] = {}
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
         self._claim_timer = _Timer(writer.claim_seconds / 2)
         self._rate = Rate()
@@ -106,7 +108,7 @@ class Writer:
 
     def stop(self) -> None:
         """Ask ``run`` to flush, acknowledge and return. Safe from a signal handler."""
-        self._stopping.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Write until ``stop``; returns after a last flush.
@@ -124,7 +126,7 @@ class Writer:
     def _run(self) -> None:
         delays = backoff(first_seconds=0.2, most_seconds=5.0)
         ready, away = False, False
-        while not self._stopping.is_set():
+        while not self._stopping:
             try:
                 if not ready:
                     check_server(self._client.info(), broker_name(self._settings))
@@ -143,7 +145,7 @@ class Writer:
                     log.warning("waiting for the broker %s: %s", broker_name(self._settings), error)
                 away = True
                 self._start_over()
-                self._stopping.wait(next(delays))
+                self._pause(next(delays))
         if ready and not away:
             self._finish()
             with contextlib.suppress(RedisError, OSError):
@@ -151,9 +153,16 @@ class Writer:
         log.info("stopped; %d candles written, %d entries left pending", self._written, len(self._batch))
 
     def _start_over(self) -> None:
-        """Forget what was read and not acknowledged: it is pending, and is read again."""
+        """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""
         self._batch.clear()
         self._source.recover()
+        self._client.connection_pool.disconnect()  # the address may lead to another server by now
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond a request to stop."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
 
     def _step(self) -> None:
         """Read once, flush if it is due, keep house."""
@@ -164,7 +173,7 @@ class Writer:
             entries = self._source.read(min(_READ_COUNT, self._batch.room), wait_ms)
             self._batch.add(entries, time.monotonic())
         else:
-            self._stopping.wait(wait_ms / 1000)
+            self._pause(wait_ms / 1000)
         self._flush(self._batch.due(time.monotonic()))
         self._keep_house(time.monotonic())
 
@@ -201,6 +210,8 @@ class Writer:
             self._note_conflicts(series, result)
         self._source.acknowledge(done)
         self._batch.written(done)
+        for series in groups.keys() - failures.keys():
+            self._locked_since.pop(series, None)
         self._flush_seconds = time.monotonic() - began
         self._written += len(done)
         self._files += files
@@ -214,16 +225,23 @@ class Writer:
         return self._store.write_many((series, [entry.candle for entry in groups[series]]) for series in chunk)
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
+        """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
         now = time.monotonic()
-        for series, error in failures.items():
-            locked = isinstance(error, SeriesLockedError)
-            self._batch.failed(series, now + (_LOCKED_SECONDS if locked else _RETRY_SECONDS))
-        refused = [error for error in failures.values() if not isinstance(error, SeriesLockedError)]
-        if refused and str(refused[0]) != self._last_failure:
-            self._last_failure = str(refused[0])
-            log.error("%d series stay pending: %s; trying again", len(refused), self._last_failure)
+        locked = {series for series, error in failures.items() if isinstance(error, SeriesLockedError)}
+        for series in locked:
+            self._locked_since.setdefault(series, now)
+        for series in failures:
+            self._batch.failed(series, now + (_LOCKED_SECONDS if series in locked else _RETRY_SECONDS))
+        told = [
+            error
+            for series, error in failures.items()
+            if series not in locked or now - self._locked_since[series] > _LOCKED_LONG_SECONDS
+        ]
+        if told and str(told[0]) != self._last_failure:
+            self._last_failure = str(told[0])
+            log.error("%d series stay pending: %s; trying again", len(told), self._last_failure)
         elif self._last_failure and not self._batch.failing:
-            log.info("the disk takes candles again")
+            log.info("every series can be written again")
             self._last_failure = ""
         forgotten = self._batch.forget_excess()
         if forgotten:
@@ -278,11 +296,14 @@ class Writer:
 def write(settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:
     """Run a writer until SIGTERM or SIGINT, which let it finish; a second signal ends it at once, losing nothing."""
     writer = Writer(settings, markets)
+    requests = StopRequests()
 
     def on_signal(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        if requests.ask() == "again":
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         writer.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, on_signal)
     writer.run()

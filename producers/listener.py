@@ -189,6 +189,7 @@ class _Line:
         self._listener = listener
         self._socket: Socket | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         self._delays = iter(listener.new_backoff())
         self._warned: tuple[str, float] = ("", 0.0)
         self._task = asyncio.create_task(self._run())
@@ -203,7 +204,9 @@ class _Line:
 
     async def close(self) -> None:
         self._task.cancel()
-        await asyncio.gather(self._task, *self._retiring, return_exceptions=True)
+        await asyncio.gather(self._task, return_exceptions=True)
+        while self._retiring:
+            await asyncio.gather(*self._retiring, return_exceptions=True)
 
     async def _run(self) -> None:
         try:
@@ -228,8 +231,7 @@ class _Line:
             if not self._listener.failed.done():
                 self._listener.failed.set_exception(error)
         finally:
-            for retiring in self._retiring:
-                retiring.cancel()
+            self._closing.set()
             if self._socket is not None:
                 self._retire(self._socket, 0)
 
@@ -237,8 +239,8 @@ class _Line:
         """Close a socket that has a successor, after it has delivered beside it for a while: it may lag behind."""
 
         async def retire() -> None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), seconds)
             await socket.close()
 
         task = asyncio.create_task(retire())

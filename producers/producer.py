@@ -7,7 +7,6 @@ reading, hand over what is held within ``publisher.drain_seconds``, and leave. A
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import Coroutine
 from typing import Any
@@ -31,8 +30,11 @@ from shared.errors import SettingsError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.market import Market
 from shared.settings import Settings
+from shared.stopping import StopRequests, stop_signals
 
 log = logging.getLogger(__name__)
+
+_GOODBYE_SECONDS = 0.3
 
 
 async def produce(market: Market, settings: Settings, share: Share) -> int:
@@ -49,12 +51,13 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     if not settings.series(market):
         raise SettingsError(f"the settings record nothing of {market}: add it under [[record]]")
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _on_signal, stop)
+    requests = StopRequests()
+    for number in stop_signals():
+        asyncio.get_running_loop().add_signal_handler(number, _on_signal, requests, stop)
     client = async_client(settings)
     publisher = Publisher(client, market, settings)
     listener = CandleListener(market, settings.exchange, publisher.put)
-    publishing = asyncio.create_task(_publish(client, settings, publisher, stop))
+    publishing = asyncio.create_task(_publish(client, settings, publisher))
     beating = asyncio.create_task(_beat(client, settings, listener, publisher, share))
     log.info(
         "recording %d series (share %s) from %s into %s",
@@ -74,14 +77,15 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
         for task in (publishing, beating):
             task.cancel()
         await asyncio.gather(publishing, beating, return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):
-            await fall_silent(client, Keys(settings.broker.prefix), market)
+        publisher.report_losses()
+        if publisher.held:
+            log.error("leaving with %d candles that the broker did not take", publisher.held)
+        else:
+            log.info("stopped; %d candles handed over", publisher.published)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await fall_silent(client, Keys(settings.broker.prefix), market)
         await client.aclose()
-    publisher.report_losses()
-    if publisher.held:
-        log.error("leaving with %d candles that the broker did not take", publisher.held)
-    else:
-        log.info("stopped; %d candles handed over", publisher.published)
     failures: tuple[asyncio.Future[None], ...] = (publishing, listener.failed)
     for future in failures:
         if future.done() and not future.cancelled() and (error := future.exception()) is not None:
@@ -89,9 +93,9 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     return publisher.held
 
 
-async def _publish(client: AsyncClient, settings: Settings, publisher: Publisher, stop: asyncio.Event) -> None:
+async def _publish(client: AsyncClient, settings: Settings, publisher: Publisher) -> None:
     """Wait until the broker is there and fit for use, while candles are held, then hand them over."""
-    if await _broker_ready(client, settings, stop):
+    if await _broker_ready(client, settings, publisher):
         await publisher.run()
 
 
@@ -104,21 +108,21 @@ async def _first_of(stopping: Coroutine[Any, Any, Any], *others: asyncio.Future[
         waiting.cancel()
 
 
-def _on_signal(stop: asyncio.Event) -> None:
-    if stop.is_set():
+def _on_signal(requests: StopRequests, stop: asyncio.Event) -> None:
+    if requests.ask() == "again":
         raise KeyboardInterrupt
     stop.set()
 
 
-async def _broker_ready(client: AsyncClient, settings: Settings, stop: asyncio.Event) -> bool:
-    """Wait until the broker answers and is fit for use; False when stopped before.
+async def _broker_ready(client: AsyncClient, settings: Settings, publisher: Publisher) -> bool:
+    """Wait until the broker answers and is fit for use; False when there is nothing left to wait for.
 
     Raises:
         BrokerError: when it answers and is not fit.
     """
     delays = backoff(first_seconds=0.2, most_seconds=5.0)
     waiting = False
-    while not stop.is_set():
+    while publisher.held or not publisher.is_stopping:
         try:
             check_server(await client.info(), broker_name(settings))
         except (*CONNECTION_ERRORS, RedisError) as error:
@@ -130,10 +134,7 @@ async def _broker_ready(client: AsyncClient, settings: Settings, stop: asyncio.E
             waiting = True
         else:
             return True
-        try:
-            await asyncio.wait_for(stop.wait(), next(delays))
-        except TimeoutError:
-            continue
+        await publisher.pause(next(delays))
     return False
 
 

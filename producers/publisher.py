@@ -54,7 +54,7 @@ class Publisher:
         self._filled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._away_since: float | None = None
-        self._refusals: dict[Series, list[int]] = {}
+        self._refusals: dict[Series, tuple[int, int, int]] = {}  # how many, the first and the last open time
 
     @property
     def held(self) -> int:
@@ -102,9 +102,15 @@ class Publisher:
             if pause is None:
                 delays = backoff(first_seconds=0.2, most_seconds=5.0, rng=self._rng)
                 pause = next(delays)
-            await self._pause(pause)
+            await self._client.connection_pool.disconnect()  # the address may lead to another server by now
+            await self.pause(pause)
 
-    async def _pause(self, seconds: float) -> None:
+    @property
+    def is_stopping(self) -> bool:
+        """Whether ``drain`` has been called."""
+        return self._stopping.is_set()
+
+    async def pause(self, seconds: float) -> None:
         """Wait before the next try; while stopping, only shortly: time is bounded then."""
         if self._stopping.is_set():
             await asyncio.sleep(min(seconds, 0.2))
@@ -142,14 +148,13 @@ class Publisher:
                 "the buffer is full: %d candles wait for the broker; new ones are refused",
                 self._settings.publisher.buffer_candles,
             )
-        self._refusals.setdefault(candle.series, []).append(candle.open_time_ms)
+        count, first, _ = self._refusals.get(candle.series, (0, candle.open_time_ms, 0))
+        self._refusals[candle.series] = (count + 1, first, candle.open_time_ms)
 
     def report_losses(self) -> None:
         """Name what was refused since the last report: for each series how many candles, from when to when."""
-        for series, times in self._refusals.items():
-            log.error(
-                "refused %d candles of %s that open from %s to %s", len(times), series, utc(times[0]), utc(times[-1])
-            )
+        for series, (count, first, last) in self._refusals.items():
+            log.error("refused %d candles of %s that open from %s to %s", count, series, utc(first), utc(last))
         self._refusals.clear()
 
     def _away(self, error: BaseException) -> None:

@@ -194,9 +194,8 @@ class Socket:
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         try:
             async with self._pace:
-                now = time.monotonic()
-                await asyncio.sleep(self._next_message - now)
-                self._next_message = max(self._next_message, now) + self._message_gap
+                await asyncio.sleep(self._next_message - time.monotonic())
+                self._next_message = time.monotonic() + self._message_gap
                 await self._websocket.send(control_message(method, channels, number), text=True)
             control: Control = await asyncio.wait_for(answer, self._settings.acknowledge_timeout_seconds)
         except TimeoutError:
@@ -207,6 +206,7 @@ class Socket:
             raise ConnectionFailedError(f"lost while subscribing: {error}") from None
         finally:
             self._answers.pop(number, None)
+            answer.cancel()  # whoever loses the connection now need not tell us
         return control.error
 
     async def _read(self) -> None:

@@ -89,7 +89,7 @@ def checked_symbol(symbol: object) -> str:
     if not isinstance(symbol, str) or not 1 <= len(symbol) <= MAX_SYMBOL_LENGTH:
         raise MalformedCandleError(f"symbol {symbol!r:.80} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")
     if not symbol.replace("_", "a").replace("-", "a").isalnum() or symbol != symbol.upper():
-        raise MalformedCandleError(f"symbol {symbol!r} is not allowed: uppercase letters and digits, '_' and '-' only")
+        raise MalformedCandleError(f"symbol {symbol!r} is not allowed: letters in uppercase, digits, '_' and '-' only")
     return symbol
 
 

@@ -8,6 +8,7 @@ below. A mistake anywhere is one ``SettingsError`` that names the key and what i
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -222,18 +223,29 @@ class Settings(BaseSettings):
         return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=file)
 
     @model_validator(mode="after")
-    def _each_market_has_its_intervals(self) -> Self:
-        for number, group in enumerate(self.record):
-            for interval in group.intervals:
-                if interval not in self.intervals(group.market):
-                    raise ValueError(
-                        f"record.{number}.intervals: {interval} is spot's alone, {group.market} has "
-                        f"{', '.join(self.intervals(group.market))}"
-                    )
+    def _times_fit_each_other(self) -> Self:
         if self.writer.flush_most_seconds < self.writer.flush_seconds:
             raise ValueError("writer.flush_most_seconds: must not be below writer.flush_seconds")
         if self.writer.claim_seconds <= self.writer.flush_most_seconds:
             raise ValueError("writer.claim_seconds: must be above writer.flush_most_seconds, or writers rob each other")
+        return self
+
+    def check_record(self) -> Self:
+        """These settings, if every interval is offered by its market.
+
+        Apart from the rest, because it depends on which exchange is recorded from, and whoever only reads what was
+        recorded need not say that again.
+
+        Raises:
+            SettingsError: naming the group and what its market offers.
+        """
+        for number, group in enumerate(self.record):
+            for interval in group.intervals:
+                if interval not in self.intervals(group.market):
+                    raise SettingsError(
+                        f"record.{number}.intervals: {interval} is spot's alone, {group.market} has "
+                        f"{', '.join(self.intervals(group.market))}"
+                    )
         return self
 
     def intervals(self, market: Market) -> tuple[Interval, ...]:
@@ -295,9 +307,10 @@ def variables() -> Iterable[str]:
     """Names of all environment variables that are settings."""
     for name, field in Settings.model_fields.items():
         section = field.annotation
-        yield f"{ENV_PREFIX}{name}".upper()
         if isinstance(section, type) and issubclass(section, _Section):
             yield from (f"{ENV_PREFIX}{name}_{key}".upper() for key in section.model_fields)
+        else:
+            yield f"{ENV_PREFIX}{name}".upper()
 
 
 def describe(settings: Settings) -> Iterable[tuple[str, str, str]]:
@@ -337,9 +350,10 @@ def _refuse_unknown_variables() -> None:
     known = {*variables(), CONFIG_ENV}
     unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
     if unknown:
-        raise SettingsError(
-            f"environment variable {unknown[0]} is not a setting; `candlewick settings` lists those that are"
-        )
+        short = {name.removeprefix(ENV_PREFIX): name for name in known}
+        near = get_close_matches(unknown[0].removeprefix(ENV_PREFIX), short, n=1, cutoff=0.45)
+        hint = f"did you mean {short[near[0]]}?" if near else "`candlewick settings` lists those that are"
+        raise SettingsError(f"environment variable {unknown[0]} is not a setting; {hint}")
 
 
 def _describe(error: ValidationError) -> Iterable[str]:
@@ -349,7 +363,15 @@ def _describe(error: ValidationError) -> Iterable[str]:
             continue  # a list is called too short when all its members were refused: they say it better
         key = ".".join(str(part) for part in detail["loc"])
         text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if detail["type"] == "extra_forbidden":
+        if detail["type"] == "missing":
+            yield f"{key}: is missing"
+        elif detail["type"] == "too_short":
+            yield f"{key}: must name at least one"
+        elif key == "record":
+            yield "record: must be groups, each under [[record]] with market, symbols and intervals"
+        elif detail["type"] == "tuple_type":
+            yield f'{key}: must be a list, such as ["BTCUSDT"]'
+        elif detail["type"] == "extra_forbidden":
             yield f"{key}: there is no such setting{_near(detail['loc'])}"
         elif not key:
             yield text

@@ -99,6 +99,10 @@ class ClientConnection:
         if transport is not None:
             transport.abort()
 
+    async def close(self) -> None:
+        """Close the connection as a server does that goes away."""
+        await self._websocket.close(code=WSCloseCode.GOING_AWAY)
+
     def drop(self) -> None:
         """Cut the connection without a closing handshake."""
         self._drop()

@@ -226,7 +226,10 @@ class RecordedSource:
         for path in sorted(folder.glob("*/*")):
             series = _series_of_file(path)
             if series is not None:
-                self._klines.setdefault(series, {}).update((row.open_time_ms, row) for row in read_archive(path))
+                rows = {row.open_time_ms: row for row in read_archive(path)}
+                if not rows:
+                    raise SettingsError(f"{path} holds no kline")
+                self._klines.setdefault(series, {}).update(rows)
         if not self._klines:
             raise SettingsError(
                 f"{folder} holds no klines: files are named MARKET/SYMBOL-INTERVAL-*.csv, .csv.gz or .zip"

@@ -9,6 +9,7 @@ and never sends a kline.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from aiohttp import web
 
 from shared.candle import Series
 from shared.errors import CandlewickError
+from shared.interval import utc
 from shared.market import CONNECTION_ATTEMPTS, CONNECTION_ATTEMPTS_SECONDS, Market
 from simulator.clock import Clock
 from simulator.connection import ClientConnection
@@ -85,6 +87,8 @@ class Simulator:
         else:
             self.source = SyntheticSource(options.seed, dict(options.symbols), options.end_ms)
         self.clock = Clock(time.time_ns() // 1_000_000 if start_ms is None else start_ms, options.speed)
+        if options.end_ms is not None and options.end_ms <= self.clock.now_ms():
+            raise CandlewickError(f"the market ends at {utc(options.end_ms)}, before it starts")
         self.feed = Feed(self.source, self.clock, options.updates, _lateness_ms, options.wait_for)
         self.connections: set[ClientConnection] = set()
         self.accepted = 0
@@ -123,6 +127,9 @@ class Simulator:
         if self._feeding is not None:
             self._feeding.cancel()
             await asyncio.gather(self._feeding, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await asyncio.gather(*(one.close() for one in tuple(self.connections)), return_exceptions=True)
         self.drop_connections()
         if self._runner is not None:
             await self._runner.cleanup()

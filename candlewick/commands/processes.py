@@ -23,7 +23,7 @@ def up(
 
     settings, flags, environment = settings_and_flags(config, data, broker, simulator, log_level)
     configure_logging("up", settings.log.level)
-    raise typer.Exit(Supervisor(settings, flags, environment).run(seconds))
+    raise typer.Exit(Supervisor(settings.check_record(), flags, environment).run(seconds))
 
 
 def down(config: Config = None, data: Data = None) -> None:
@@ -73,7 +73,7 @@ def produce(
     settings, *_ = settings_and_flags(config, data, broker, simulator, log_level)
     chosen = parse_market(market)
     configure_logging(chosen, settings.log.level)
-    raise typer.Exit(1 if asyncio.run(run(chosen, settings, Share.parse(share))) else 0)
+    raise typer.Exit(1 if asyncio.run(run(chosen, settings.check_record(), Share.parse(share))) else 0)
 
 
 def write(
@@ -142,8 +142,13 @@ def health(
     from redis.exceptions import RedisError
 
     from shared.broker import Keys, sync_client
+    from shared.errors import CandlewickError
     from shared.heartbeat import heartbeats
+    from shared.market import Market
 
+    roles = (*Market, "writer")
+    if role not in roles:
+        raise CandlewickError(f"role {role!r} is not known: {', '.join(roles)}")
     settings, *_ = settings_and_flags(config, data, broker)
     client = sync_client(settings)
     try:

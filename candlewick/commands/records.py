@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from candlewick.arguments import counted
 from candlewick.options import Broker, Config, Data, settings_and_flags
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def read(
     start: From = None,
     end: To = None,
     tail: Annotated[int | None, typer.Option(help="Only the last so many.", min=1, show_default=False)] = None,
-    form: Annotated[str, typer.Option("--format", help=f"{', '.join(_FORMATS)}.")] = "table",
+    form: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(_FORMATS)}. [default: by the output's name, else table]")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
     ] = None,
@@ -36,6 +39,8 @@ def read(
     from consumer.read import read_frame
     from shared.errors import CandlewickError
 
+    named = output.suffix.removeprefix(".") if output else ""
+    form = form or (named if named in _FORMATS else "table")
     if form not in _FORMATS:
         raise CandlewickError(f"format {form!r} is not known: {', '.join(_FORMATS)}")
     if form == "parquet" and output is None and sys.stdout.isatty():
@@ -53,7 +58,7 @@ def read(
         output.write_bytes(content)
     except OSError as error:
         raise CandlewickError(f"{output} cannot be written: {error.strerror}") from None
-    print(f"{len(frame)} candles of {series} written to {output}")
+    print(f"{counted(len(frame), 'candle')} of {series} written to {output}")
 
 
 def _rendered(frame: "pd.DataFrame", form: str) -> bytes:
@@ -94,8 +99,8 @@ def replay(
     from shared.errors import BrokerError, SettingsError
 
     settings, *_ = settings_and_flags(config, data, broker)
-    if into.resolve() == settings.data.folder.resolve():
-        raise SettingsError(f"{into} is the data folder that is recorded to: replay into another one")
+    if into.resolve().is_relative_to(settings.data.folder.resolve()):
+        raise SettingsError(f"{into} is in the data folder that is recorded to: replay into another one")
     selection = Selection(
         market=parse_market(market) if market else None,
         symbol=parse_symbol(symbol) if symbol else None,
@@ -106,13 +111,13 @@ def replay(
     client = sync_client(settings)
     try:
         done = run(client, Keys(settings.broker.prefix), into, selection)
-    except (RedisError, OSError) as error:
-        raise BrokerError(f"the broker {broker_name(settings)} does not answer: {error}") from None
+    except RedisError as error:
+        raise BrokerError(f"{broker_name(settings)} does not answer: {error}") from None
     finally:
         client.close()
     print(
-        f"{done.candles} candles of {done.series} series from {done.entries} entries into {into / 'candles'}"
-        + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
+        f"{counted(done.candles, 'candle')} of {done.series} series from {counted(done.entries, 'entry', 'entries')} "
+        f"into {into / 'candles'}" + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
     )
 
 
@@ -134,7 +139,7 @@ def compact(
         parse_symbol(symbol) if symbol else None,
         parse_interval(interval) if interval else None,
     )
-    print(f"joined {files} files into {months} months")
+    print(f"joined {counted(files, 'file')} into {counted(months, 'month')}")
 
 
 COMMANDS: tuple[Callable[..., Any], ...] = (read, replay, compact)

@@ -16,7 +16,7 @@ import pytest
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
-COMMAND = [sys.executable, "-m", "candlewick"]
+COMMAND = [sys.executable, "-P", "-m", "candlewick"]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from consumer.files import Staging
 from consumer.store import Store
-from tests.candlewick.conftest import Run
+from tests.candlewick.conftest import COMMAND, Run
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,8 +88,15 @@ def test_every_command_explains_itself(candlewick: Run, command: str) -> None:
         (["up", "--broker", "http://x"], "candlewick: broker.url: an address begins with redis://"),
         (["up", "--log-level", "loud"], "candlewick: log.level: 'LOUD' is not allowed, must be 'DEBUG'"),
         (["write", "--data", "file/below"], "candlewick: data folder file/below cannot be used: "),
-        (["replay", "--into", "data"], "candlewick: data is the data folder that is recorded to"),
-        (["replay", "--into", "x", "--broker", "redis://127.0.0.1:1"], "candlewick: the broker redis://127.0.0.1:1"),
+        (["replay", "--into", "data"], "candlewick: data is in the data folder that is recorded to"),
+        (["replay", "--into", "data/sub"], "candlewick: data/sub is in the data folder"),
+        (["replay", "--into", "file"], "candlewick: file is not a folder"),
+        (["replay", "--into", "x", "--broker", "redis://127.0.0.1:1"], "candlewick: redis://127.0.0.1:1 does not"),
+        (["down", "--data", "file"], "candlewick: file/candlewick.pid: Not a directory"),
+        (["read", "spot", "A", "1m", "--data", "file"], "candlewick: spot A-1m was never recorded"),
+        (["health", "producer"], "candlewick: role 'producer' is not known: spot, usdt_futures"),
+        (["simulate", "--klines", "empty"], "candlewick: empty/spot/A-1m-x.csv holds no kline"),
+        (["simulate", "--end", "2020-01-01"], "candlewick: the market ends at 2020-01-01 00:00:00+00:00, before"),
         (["watch", "spot", "A", "--simulator", "http://127.0.0.1:1"], "candlewick: cannot reach ws://127.0.0.1:1"),
         (["compact"], "candlewick: nothing was recorded: there is no data/candles"),
         (["broker", "--config", "own-broker.toml"], "candlewick: the settings name a broker, redis://h"),
@@ -99,6 +106,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     candlewick: Run, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "empty" / "spot").mkdir(parents=True)
+    (tmp_path / "empty" / "spot" / "A-1m-x.csv").write_text("open_time,open\n")
     (tmp_path / "own-broker.toml").write_text('[broker]\nurl = "redis://user:secret@h"\n')
     done = candlewick(*arguments)
     assert done.returncode == 2
@@ -170,6 +179,29 @@ def test_read_prints_and_exports_in_every_format(candlewick: Run, data: Path, tm
     frame = pd.read_parquet(tmp_path / "out.parquet")
     assert frame.index.name == "candle_end_time"
     assert len(frame) == 10
+    candlewick(*series, "--output", "out.csv")
+    assert (tmp_path / "out.csv").read_text().startswith("candle_end_time,candle_begin_time,open"), "by its name"
+
+
+def test_modules_in_the_working_folder_are_not_taken_for_ours(candlewick: Run, tmp_path: Path) -> None:
+    for name in ("shared.py", "redis.py", "orjson.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is not yours')")
+    done = candlewick("demo", "--seconds", 6, "--speed", 120)
+    assert done.returncode == 0, done.stderr
+    assert "not yours" not in done.stderr + done.stdout
+
+
+def test_an_output_that_refuses_is_one_line(data: Path) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 # a device
+        done = subprocess.run(
+            [*COMMAND, "read", "usdt_futures", "BTCUSDT", "1m", "--data", str(data)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (2, "candlewick: output: No space left on device\n")
 
 
 def test_settings_lists_every_variable_with_its_value(candlewick: Run) -> None:
@@ -184,7 +216,7 @@ def test_status_without_a_broker_still_shows_the_store(candlewick: Run, data: Pa
     assert shown["store"]["rows"] == 10
     text = candlewick("status", "--data", data)
     assert text.returncode == 0
-    assert "does not answer" in text.stdout
+    assert "not running (`candlewick up` starts it)" in text.stdout
     assert "usdt_futures BTCUSDT-1m" in text.stdout
 
 
@@ -202,5 +234,5 @@ def test_compact_joins_what_is_over_and_says_how_much(candlewick: Run, data: Pat
     store = Store(data / "candles", staging, 5, 0)
     store.write(BTC, [make_candle(open_time_ms=JUNE_30 + at * 1440 * MINUTE) for at in (-1, 5)])
     staging.close()
-    assert candlewick("compact", "--data", data).stdout == "joined 2 files into 1 months\n"
+    assert candlewick("compact", "--data", data).stdout == "joined 2 files into 1 month\n"
     assert "12 rows" in candlewick("status", "--data", data).stdout

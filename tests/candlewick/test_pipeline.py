@@ -165,7 +165,7 @@ def test_whatever_is_killed_comes_back_and_nothing_in_the_broker_is_lost_or_doub
     else:
         child = children(up, victim)[0]
         child.kill()
-        wait_until(lambda: bool(children(up, victim)) and children(up, victim)[0].pid != child.pid)
+        wait_until(lambda: any(one.pid != child.pid for one in children(up, victim)))
     before = {series: len(rows(root, series)) for series in series_of(GROUPS)}
     wait_until(lambda: all(len(rows(root, series)) > before[series] + 1 for series in series_of(GROUPS)), 60)
     down = candlewick("down")
@@ -300,7 +300,7 @@ def test_a_mistake_in_the_settings_stops_everything_with_one_line(candlewick: Ru
 
 def test_the_demo_ends_by_itself_and_shows_candles_of_all_markets(candlewick: Run, tmp_path: Path) -> None:
     """Even where the settings name another broker, which it must leave alone."""
-    done = candlewick("demo", "--seconds", 8, "--speed", 120, CANDLEWICK_BROKER_URL="redis://127.0.0.1:1")
+    done = candlewick("demo", "--seconds", 12, "--speed", 240, CANDLEWICK_BROKER_URL="redis://127.0.0.1:1")
     assert done.returncode == 0, done.stderr
     for market in Market:
         assert f"\n{market} " in done.stdout

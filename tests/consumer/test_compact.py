@@ -122,7 +122,7 @@ def test_where_folders_cannot_be_swapped_nothing_changes(store: Store, monkeypat
 
 def join_and_part(folder: Path) -> None:
     """Join a month and put it under a small file's name again, each in one step, for ever."""
-    store = Store(folder / "candles", Staging(folder / "staging"), 5, 0)
+    store = Store(folder / "candles", Staging(folder / "staging"), 100, 0)
     series = store.root / series_folder(BTC)
     while True:
         join_month(store, BTC, "2024-06.parquet")

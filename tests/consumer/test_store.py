@@ -365,3 +365,28 @@ def test_a_staging_folder_that_is_deleted_is_made_again(store: Store, tmp_path: 
     other = Staging(tmp_path / "staging")
     assert other.number == 2
     other.close()
+
+
+def test_ancestors_that_could_not_be_synced_are_synced_by_the_next_try(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders stand already, made by somebody else; the first try fails at the topmost sync but one."""
+    folder = store.root / series_folder(BTC)
+    folder.mkdir(parents=True)
+    synced: list[str] = []
+    failed: list[bool] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)  # noqa: PTH115 # a descriptor, not a path
+        if synced == ["interval=1m", "market=usdt_futures"] and not failed:
+            failed.append(True)
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StoreError, match="Input/output error"):
+        store.write(BTC, candles(0))
+    synced.clear()
+    store.write(BTC, candles(0))
+    assert {"interval=1m", "market=usdt_futures", "candles"} <= set(synced)

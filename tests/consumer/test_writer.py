@@ -1,5 +1,7 @@
 """The writer process: from the streams to disk, through crashes of itself, the broker and the disk."""
 
+import fcntl
+import itertools
 import logging
 import os
 import signal
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 
+import consumer.writer
 from consumer.layout import series_folder
 from consumer.read import read_rows
 from consumer.writer import Writer
@@ -145,7 +148,7 @@ def start_process(settings: Settings) -> "subprocess.Popen[bytes]":
         "CANDLEWICK_WRITER_FLUSH_MOST_SECONDS": "0.5",
         "CANDLEWICK_WRITER_CLAIM_SECONDS": "1",
     }
-    command = [sys.executable, "-m", "candlewick", "write", "--log-level", "WARNING"]
+    command = [sys.executable, "-P", "-m", "candlewick", "write", "--log-level", "WARNING"]
     return subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
 
 
@@ -175,24 +178,57 @@ def test_killed_again_and_again_under_load_it_loses_and_doubles_nothing(
 def test_two_writers_share_the_load_and_one_that_is_stopped_is_taken_over(
     make_settings: Callable[..., Settings], client: Any, keys: Keys
 ) -> None:
+    """The stopped one holds entries and no lock: it was between two reads."""
     settings = make_settings()
     writers = [start_process(settings), start_process(settings)]
     try:
         wait_until(lambda: len(heartbeats(client, keys)) == 2)
         publish(client, keys, candles(200))
+        wait_until(lambda: stored(settings) == list(range(200)) and pending(client, keys) == 0)
         writers[0].send_signal(signal.SIGSTOP)
-        for first in range(200, 1000, 100):
+        lives = {name: body["consumer"] for (_, name), body in heartbeats(client, keys).items()}
+        stopped = next(consumer for name, consumer in lives.items() if name.endswith(f"-{writers[0].pid}"))
+        writers[1].send_signal(signal.SIGSTOP)
+        publish(client, keys, candles(5, first=200))
+        client.xreadgroup("writers", stopped, {keys.candles(Market.USDT_FUTURES): ">"}, count=5)
+        writers[1].send_signal(signal.SIGCONT)
+        for first in range(205, 1005, 100):
             publish(client, keys, candles(100, first=first))
-        wait_until(lambda: stored(settings) == list(range(1000)), 60)
+        wait_until(lambda: stored(settings) == list(range(1005)), 60)
         writers[0].send_signal(signal.SIGCONT)
-        publish(client, keys, candles(100, first=1000))
-        wait_until(lambda: stored(settings) == list(range(1100)) and pending(client, keys) == 0)
+        publish(client, keys, candles(100, first=1005))
+        wait_until(lambda: stored(settings) == list(range(1105)) and pending(client, keys) == 0)
     finally:
         for writer in writers:
             writer.send_signal(signal.SIGCONT)
             writer.terminate()
         for writer in writers:
             assert writer.wait(15) == 0
+
+
+def test_a_series_that_stays_locked_is_named_and_others_go_on(
+    make_settings: Callable[..., Settings],
+    client: Any,
+    keys: Keys,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a writer that is stopped in the middle of a flush holds it."""
+    monkeypatch.setattr(consumer.writer, "_LOCKED_LONG_SECONDS", 0.5)
+    settings = make_settings()
+    folder = settings.candles_folder / series_folder(BTC)
+    folder.mkdir(parents=True)
+    fd = os.open(folder, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    with caplog.at_level(logging.INFO), writing(settings):
+        publish(client, keys, candles(3))
+        for at in range(10):
+            publish(client, keys, candles(1, ETH, first=at))
+            wait_until(lambda at=at: len(stored(settings, ETH)) == at + 1)  # type: ignore[misc]
+        wait_until(lambda: f"{BTC} is locked by another writer" in caplog.text)
+        os.close(fd)
+        wait_until(lambda: stored(settings) == [0, 1, 2])
+        wait_until(lambda: "every series can be written again" in caplog.text)
 
 
 def test_a_disk_that_refuses_leaves_entries_pending_and_writing_resumes_by_itself(
@@ -211,7 +247,7 @@ def test_a_disk_that_refuses_leaves_entries_pending_and_writing_resumes_by_itsel
         obstacle.unlink()
         wait_until(lambda: stored(settings) == [0, 1, 2])
         wait_until(lambda: pending(client, keys) == 0)
-        wait_until(lambda: "the disk takes candles again" in caplog.text)
+        wait_until(lambda: "every series can be written again" in caplog.text)
 
 
 def test_a_damaged_partition_is_never_overwritten_and_its_entries_stay_pending(
@@ -245,12 +281,14 @@ def test_two_different_candles_under_one_key_are_counted_and_logged(
     assert "two different candles of usdt_futures BTCUSDT-1m at 2024-06-30 00:00:00+00:00" in caplog.text
 
 
-def test_a_stopped_broker_is_waited_for_and_stopping_meanwhile_is_quick(
-    make_server: Callable[..., Any], tmp_path: Path
+def test_a_dead_broker_is_waited_for_and_stopping_meanwhile_does_not_wait(
+    make_server: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With an hour between two tries: whoever stops it does not wait for the next one."""
     server = make_server()
     settings = load_settings(flags={"broker": {"url": server.url}, "data": {"folder": tmp_path / "data"}})
     server.kill()
+    monkeypatch.setattr(consumer.writer, "backoff", lambda **_: itertools.repeat(3600.0))
     with writing(settings):
         pass
 
@@ -259,7 +297,7 @@ def test_one_partition_that_cannot_be_written_never_holds_up_the_others(
     make_settings: Callable[..., Settings], client: Any, keys: Keys
 ) -> None:
     """Ten times more entries for it than a batch holds."""
-    settings = make_settings(writer={"batch_candles": 200})
+    settings = make_settings(writer={"batch_candles": 200, "flush_most_seconds": 0.5, "claim_seconds": 1})
     path = settings.candles_folder / series_folder(BTC) / "2024-06-30.parquet"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PAR1 damaged")
@@ -268,7 +306,8 @@ def test_one_partition_that_cannot_be_written_never_holds_up_the_others(
     with writing(settings):
         wait_until(lambda: stored(settings, ETH) == list(range(50)))
         path.unlink()
-    assert pending(client, keys) > 0
+        wait_until(lambda: stored(settings) == list(range(1000)), 60)
+        wait_until(lambda: pending(client, keys) == 0, 60)
 
 
 def test_a_broker_at_its_memory_limit_is_drained(make_server: Callable[..., Any], prefix: str, tmp_path: Path) -> None:

@@ -80,21 +80,34 @@ GROUP = '[[record]]\nmarket = "{}"\nsymbols = ["{}"]\nintervals = ["{}"]\n'
         (GROUP.format("spot", "../x", "1m"), "record.0.symbols.0: '../x' is not allowed"),
         (GROUP.format("usdt_futures", "A", "1s"), "record.0.intervals: 1s is spot's alone, usdt_futures has 1m"),
         ("broken =", "cannot be read"),
+        ('[record]\nmarket = "spot"\n', "record: must be groups, each under [[record]]"),
+        ('[[record]]\nmarket = "spot"\nintervals = ["1m"]\n', "record.0.symbols: is missing"),
+        (GROUP.format("spot", "A", "1m").replace('["A"]', "[]"), "record.0.symbols: must name at least one"),
+        (GROUP.format("spot", "A", "1m").replace('["A"]', '"A"'), 'symbols: must be a list, such as ["BTCUSDT"]'),
         ('[exchange]\nspot_websocket = "https://x"\n', "an address begins with ws:// or wss://"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings(write(tmp_path, text))
+        load_settings(write(tmp_path, text)).check_record()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CANDLEWICK_BROKR_URL", "x")
-    with pytest.raises(SettingsError, match="CANDLEWICK_BROKR_URL is not a setting"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("CANDLEWICK_BROKR_URL", "did you mean CANDLEWICK_BROKER_URL?"),
+        ("CANDLEWICK_DATA", "did you mean CANDLEWICK_DATA_FOLDER?"),
+        ("CANDLEWICK_0", "`candlewick settings` lists those that are"),
+    ],
+)
+def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SettingsError) as caught:
         load_settings()
+    assert str(caught.value) == f"environment variable {name} is not a setting; {hint}"
 
 
 def test_a_file_that_is_named_must_exist(tmp_path: Path) -> None:
