@@ -77,11 +77,8 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
         for task in (publishing, beating):
             task.cancel()
         await asyncio.gather(publishing, beating, return_exceptions=True)
-        publisher.report_losses()
-        if publisher.held:
-            log.error("leaving with %d candles that the broker did not take", publisher.held)
-        else:
-            log.info("stopped; %d candles handed over", publisher.published)
+        abandoned = publisher.abandon()
+        log.info("stopped; %d candles handed over, %d not", publisher.published, abandoned)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await fall_silent(client, Keys(settings.broker.prefix), market)
@@ -90,7 +87,7 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     for future in failures:
         if future.done() and not future.cancelled() and (error := future.exception()) is not None:
             raise error
-    return publisher.held
+    return abandoned
 
 
 async def _publish(client: AsyncClient, settings: Settings, publisher: Publisher) -> None:

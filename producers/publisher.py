@@ -54,7 +54,7 @@ class Publisher:
         self._filled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._away_since: float | None = None
-        self._refusals: dict[Series, tuple[int, int, int]] = {}  # how many, the first and the last open time
+        self._losses: dict[Series, tuple[int, int, int]] = {}  # how many, the first and the last open time
 
     @property
     def held(self) -> int:
@@ -143,19 +143,31 @@ class Publisher:
 
     def _refuse(self, candle: Candle) -> None:
         self.refused += 1
-        if not self._refusals:
+        if not self._losses:
             log.error(
                 "the buffer is full: %d candles wait for the broker; new ones are refused",
                 self._settings.publisher.buffer_candles,
             )
-        count, first, _ = self._refusals.get(candle.series, (0, candle.open_time_ms, 0))
-        self._refusals[candle.series] = (count + 1, first, candle.open_time_ms)
+        self._note_loss(candle)
+
+    def _note_loss(self, candle: Candle) -> None:
+        count, first, _ = self._losses.get(candle.series, (0, candle.open_time_ms, 0))
+        self._losses[candle.series] = (count + 1, first, candle.open_time_ms)
 
     def report_losses(self) -> None:
-        """Name what was refused since the last report: for each series how many candles, from when to when."""
-        for series, (count, first, last) in self._refusals.items():
-            log.error("refused %d candles of %s that open from %s to %s", count, series, utc(first), utc(last))
-        self._refusals.clear()
+        """Name what was lost since the last report: for each series how many candles, from when to when."""
+        for series, (count, first, last) in self._losses.items():
+            log.error("not recorded: %d candles of %s that open from %s to %s", count, series, utc(first), utc(last))
+        self._losses.clear()
+
+    def abandon(self) -> int:
+        """Give up what is still held, name it and all other losses; how many were held."""
+        held = len(self._held)
+        for candle in self._held:
+            self._note_loss(candle)
+        self._held.clear()
+        self.report_losses()
+        return held
 
     def _away(self, error: BaseException) -> None:
         if self._away_since is None:
@@ -175,5 +187,5 @@ class Publisher:
                 len(self._held),
             )
             self._away_since = None
-        if self._refusals and len(self._held) < self._settings.publisher.buffer_candles:
+        if self._losses and len(self._held) < self._settings.publisher.buffer_candles:
             self.report_losses()

@@ -120,9 +120,23 @@ async def test_at_the_bound_new_candles_are_refused_counted_and_logged(
     assert published(client, keys) == candles(5)
     assert "the buffer is full: 5 candles wait for the broker" in caplog.text
     assert (
-        f"refused 3 candles of {BTC} that open from 2024-06-30 00:05:00+00:00 to 2024-06-30 00:07:00+00:00"
+        f"not recorded: 3 candles of {BTC} that open from 2024-06-30 00:05:00+00:00 to 2024-06-30 00:07:00+00:00"
         in caplog.text
     )
+
+
+async def test_what_is_given_up_is_named(
+    make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = async_client(make_settings())
+    publisher = Publisher(client, Market.USDT_FUTURES, make_settings())
+    for candle in candles(3):
+        publisher.put(candle)
+    with caplog.at_level(logging.ERROR):
+        assert publisher.abandon() == 3
+    assert f"not recorded: 3 candles of {BTC} that open from 2024-06-30 00:00:00+00:00 to" in caplog.text
+    assert publisher.held == 0
+    await client.aclose()
 
 
 async def test_a_full_broker_holds_candles_back_until_there_is_room(
