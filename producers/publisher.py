@@ -18,6 +18,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from redis.exceptions import RedisError
 
@@ -80,30 +81,26 @@ class Publisher:
         Raises:
             BrokerError: when the broker answers what will not change by asking again, such as a wrong password.
         """
-        delays: Iterator[float] = iter(())
+        delays = self._new_delays()
         while self._held or not self._stopping.is_set():
             if not self._held:
                 self._filled.clear()
-                if self._stopping.is_set():
-                    break
                 await self._filled.wait()
                 continue
-            batch = [self._held[index] for index in range(min(len(self._held), self._settings.publisher.batch_candles))]
-            trouble = await self._send(batch)
+            trouble = await self._send(tuple(islice(self._held, self._settings.publisher.batch_candles)))
             if trouble is None:
                 self._back()
-                delays = iter(())
+                delays = self._new_delays()
                 continue
             fatal = fatal_answer(trouble, self._settings)
             if fatal is not None:
                 raise fatal
             self._away(trouble)
-            pause = next(delays, None)
-            if pause is None:
-                delays = backoff(first_seconds=0.2, most_seconds=5.0, rng=self._rng)
-                pause = next(delays)
             await self._client.connection_pool.disconnect()  # the address may lead to another server by now
-            await self.pause(pause)
+            await self.pause(next(delays))
+
+    def _new_delays(self) -> Iterator[float]:
+        return backoff(first_seconds=0.2, most_seconds=5.0, rng=self._rng)
 
     @property
     def is_stopping(self) -> bool:

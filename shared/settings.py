@@ -69,7 +69,6 @@ def _broker_address(text: str) -> str:
 
 Symbol = Annotated[str, AfterValidator(_symbol)]
 WebSocketAddress = Annotated[str, AfterValidator(_websocket_address)]
-HttpAddress = Annotated[str, AfterValidator(_http_address)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 
 

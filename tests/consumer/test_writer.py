@@ -116,17 +116,10 @@ def test_stopping_writes_what_was_published_before(
 
 
 def test_the_broker_killed_and_started_again_loses_and_doubles_nothing(
-    make_server: Callable[..., Any], prefix: str, tmp_path: Path
+    make_server: Callable[..., Any], make_settings: Callable[..., Settings], keys: Keys
 ) -> None:
     server = make_server()
-    keys = Keys(prefix)
-    settings = load_settings(
-        flags={
-            "broker": {"url": server.url, "prefix": prefix},
-            "data": {"folder": tmp_path / "data"},
-            "writer": {"flush_seconds": 0.05},
-        }
-    )
+    settings = make_settings(broker={"url": server.url}, writer={"flush_seconds": 0.05})
     client = redis.Redis.from_url(server.url)
     with writing(settings):
         for kill in range(3):
@@ -310,16 +303,11 @@ def test_one_partition_that_cannot_be_written_never_holds_up_the_others(
         wait_until(lambda: pending(client, keys) == 0, 60)
 
 
-def test_a_broker_at_its_memory_limit_is_drained(make_server: Callable[..., Any], prefix: str, tmp_path: Path) -> None:
+def test_a_broker_at_its_memory_limit_is_drained(
+    make_server: Callable[..., Any], make_settings: Callable[..., Settings], keys: Keys
+) -> None:
     server = make_server()
-    keys = Keys(prefix)
-    settings = load_settings(
-        flags={
-            "broker": {"url": server.url, "prefix": prefix},
-            "data": {"folder": tmp_path / "data"},
-            "writer": {"flush_seconds": 3},
-        }
-    )
+    settings = make_settings(broker={"url": server.url}, writer={"flush_seconds": 3})
     client = redis.Redis.from_url(server.url)
     with writing(settings):
         wait_until(lambda: pending(client, keys) == 0)
