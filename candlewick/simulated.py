@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from candlewick.arguments import counted, parse_market, parse_symbol
+from candlewick.arguments import counted, milliseconds, parse_market, parse_symbol, parse_time
 from candlewick.supervised import COMMAND, SUPERVISED
 from shared.errors import CandlewickError
 from shared.market import Market
@@ -47,18 +47,62 @@ def parse_symbols(texts: Sequence[str]) -> Mapping[Market, tuple[str, ...]]:
     return found
 
 
-async def run_simulator(options: Mapping[str, Any], *, exit_at_end: bool) -> None:
-    """Serve until SIGTERM or Ctrl-C, or until the data ends if ``exit_at_end``."""
+def parse_faults(texts: Sequence[str]) -> Mapping[str, float | str]:
+    """Changes to the faults from ``NAME=VALUE``, or ``all``; whether each is allowed, ``Faults`` decides."""
+    found: dict[str, float | str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator and name != "all":
+            raise CandlewickError(f"fault {text!r} is not of the form NAME=VALUE, or all")
+        try:
+            found[name] = float(value) if separator else 1.0
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def parse_listing(text: str) -> tuple[Market, str, int]:
+    """Market, symbol and time in ms from ``MARKET:SYMBOL@TIME``."""
+    market, colon, rest = text.partition(":")
+    symbol, at, moment = rest.partition("@")
+    time_ms = milliseconds(parse_time(moment or None, "listing time"))
+    if not colon or not at or time_ms is None:
+        raise CandlewickError(f"listing {text!r} is not of the form MARKET:SYMBOL@TIME")
+    return parse_market(market), parse_symbol(symbol), time_ms
+
+
+async def run_simulator(
+    options: Mapping[str, Any],
+    faults: Sequence[str],
+    listed: Sequence[str],
+    delisted: Sequence[str],
+    *,
+    exit_at_end: bool,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, or until the data ends if ``exit_at_end``.
+
+    Args:
+        options: of the simulator, but for those that follow.
+        faults: each ``NAME=VALUE``, or ``all``.
+        listed: each ``MARKET:SYMBOL@TIME``.
+        delisted: the same.
+        exit_at_end: whether to leave when there is nothing more to push.
+    """
     try:
+        from simulator.faults import Faults
+        from simulator.listings import ListingChange
         from simulator.server import Simulator, SimulatorOptions
     except ModuleNotFoundError as error:
         raise CandlewickError(
             f"the simulated exchange needs {error.name}: pip install 'candlewick[simulator]'"
         ) from None
+    changes = [ListingChange(*parse_listing(text), listed=True) for text in listed]
+    changes += [ListingChange(*parse_listing(text), listed=False) for text in delisted]
+    chosen = SimulatorOptions(**options, faults=Faults().changed(parse_faults(faults)), listings=changes)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Simulator(SimulatorOptions(**options)) as simulator:
+    async with Simulator(chosen) as simulator:
         print(f"{_ADDRESS_LINE}{simulator.address}", flush=True)
         waits = [asyncio.create_task(stop.wait())]
         if exit_at_end:
@@ -145,7 +189,7 @@ def _show(data: Path, config: Path | None) -> int:
         print(f"\n{one.series}: {held}; at its end:")
         with pd.option_context("display.width", None, "display.max_columns", None):
             print(frame[["candle_begin_time", "open", "high", "low", "close", "volume"]].tail(2).to_string())
-    wanted = {market for market in Market if settings.series(market)}
+    wanted = {market for market in Market if settings.groups(market)}
     missing = wanted - {one.series.market for one in overview if one.rows}
     if missing:
         print(f"\nNo candle of {', '.join(sorted(missing))} was recorded: record for longer or faster.")

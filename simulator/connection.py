@@ -2,6 +2,8 @@
 
 As at the exchange: a control message over 4096 bytes is ignored without a word, too many messages a second close the
 connection with 1008, a connection without pong is closed, and more than 1024 channels are refused.
+
+The faults of a connection happen here too: its kline frames pass ``FrameFaults``, and it can be told to fall silent.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import MAX_CHANNELS_PER_CONNECTION, MAX_CONTROL_BYTES, Market
+from simulator.faults import FaultDice, FrameFaults
 from simulator.feed import Feed
 from simulator.frames import enveloped, shutdown_event
 from simulator.klines import KlineSource
@@ -24,6 +27,7 @@ from simulator.klines import KlineSource
 log = logging.getLogger(__name__)
 
 _QUEUE = 20_000
+_FLUSH_SECONDS = 1.0
 
 
 class ClientConnection:
@@ -36,6 +40,7 @@ class ClientConnection:
         routed: False imitates an address that accepts everything and sends no kline.
         feed: where klines come from.
         source: which symbols there are.
+        dice: which of its frames go wrong.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class ClientConnection:
         routed: bool,
         feed: Feed,
         source: KlineSource,
+        dice: FaultDice,
     ) -> None:
         self.combined = combined
         self._websocket = websocket
@@ -54,11 +60,13 @@ class ClientConnection:
         self._routed = routed
         self._feed = feed
         self._source = source
+        self._faults = FrameFaults(dice)
         self._channels: dict[str, Series] = {}
+        self._muted: set[str] = set()
         self._outgoing: asyncio.Queue[str] = asyncio.Queue(_QUEUE)
         self._recent: deque[float] = deque(maxlen=market.facts.client_messages_per_second)
         self._ponged = time.monotonic()
-        self._closed = False
+        self._silent = False
 
     async def run(self, channels: list[str]) -> None:
         """Serve the connection until it closes. ``channels`` are those named in its address."""
@@ -70,15 +78,18 @@ class ClientConnection:
         finally:
             for helper in helpers:
                 helper.cancel()
-            for series in self._channels.values():
-                self._feed.unsubscribe(series, self)
-            self._closed = True
-            while not self._outgoing.empty():
-                self._outgoing.get_nowait()  # whoever waits for room is let go
+            self.silence()
 
     async def push(self, text: str, *, wait: bool) -> None:
-        """Send one message when its turn comes; see ``Subscriber``."""
-        if self._closed:
+        """Send one kline frame when its turn comes; see ``Subscriber``."""
+        if self._faults.on:
+            for frame in self._faults.passed(text):
+                await self._queue(frame, wait=wait)
+        else:
+            await self._queue(text, wait=wait)
+
+    async def _queue(self, text: str, *, wait: bool) -> None:
+        if self._silent:
             return
         if wait:
             await self._outgoing.put(text)
@@ -87,36 +98,73 @@ class ClientConnection:
             self._outgoing.put_nowait(text)
         except asyncio.QueueFull:
             log.warning("a client reads too slowly: closing its connection")
-            self._drop()
+            self.drop()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it sends nothing any more."""
+        return self._silent
+
+    @property
+    def speaking_channels(self) -> list[str]:
+        """The channels whose klines it sends."""
+        return [name for name in self._channels if self._speaks(name)]
+
+    def _speaks(self, name: str) -> bool:
+        return self._routed and not self._silent and name not in self._muted
+
+    def silence_channel(self, name: str) -> None:
+        """Send no more of one channel, whatever is subscribed to, until the connection ends."""
+        self._muted.add(name)
+        self._feed.unsubscribe(self._channels[name], self)
+
+    def silence(self) -> None:
+        """Stay open and send nothing more at all: no frame, no answer, no ping, no pong."""
+        self._silent = True
+        for series in self._channels.values():
+            self._feed.unsubscribe(series, self)
+        while not self._outgoing.empty():
+            self._outgoing.get_nowait()  # whoever waits for room is let go
+            self._outgoing.task_done()
 
     async def announce_shutdown(self, event_time_ms: int) -> None:
         """Send ``serverShutdown``."""
         event = shutdown_event(event_time_ms)
-        await self.push(enveloped("!serverShutdown", event) if self.combined else event, wait=False)
+        await self._queue(enveloped("!serverShutdown", event) if self.combined else event, wait=False)
 
-    def _drop(self) -> None:
-        transport = self._websocket._req.transport if self._websocket._req else None  # noqa: SLF001 # no public way
-        if transport is not None:
-            transport.abort()
+    async def shut_down(self, event_time_ms: int, lead_seconds: float) -> None:
+        """Announce the end, give so many seconds of notice, then close."""
+        await self.announce_shutdown(event_time_ms)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(lead_seconds + _FLUSH_SECONDS):
+                await asyncio.sleep(lead_seconds)
+                await self._outgoing.join()
+        await self.close()
 
     async def close(self) -> None:
         """Close the connection as a server does that goes away."""
-        await self._websocket.close(code=WSCloseCode.GOING_AWAY)
+        with contextlib.suppress(ConnectionError):
+            await self._websocket.close(code=WSCloseCode.GOING_AWAY)
 
     def drop(self) -> None:
         """Cut the connection without a closing handshake."""
-        self._drop()
+        transport = self._websocket._req.transport if self._websocket._req else None  # noqa: SLF001 # no public way
+        if transport is not None:
+            transport.abort()
 
     async def _send(self) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
                 await self._websocket.send_str(await self._outgoing.get())
+                self._outgoing.task_done()
 
     async def _ping(self) -> None:
         facts = self._market.facts
         with contextlib.suppress(ConnectionError):
             while True:
                 await asyncio.sleep(facts.ping_seconds)
+                if self._silent:
+                    return
                 if time.monotonic() - self._ponged > facts.pong_deadline_seconds:
                     await self._websocket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"Pong timeout")
                     return
@@ -126,7 +174,7 @@ class ClientConnection:
         if message.type is WSMsgType.PONG:
             self._ponged = time.monotonic()
             return
-        if message.type is WSMsgType.PING:
+        if message.type is WSMsgType.PING and not self._silent:
             await self._websocket.pong(message.data)
         now = time.monotonic()
         if len(self._recent) == self._recent.maxlen and now - self._recent[0] < 1:
@@ -136,7 +184,7 @@ class ClientConnection:
         if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
             raw = message.data.encode() if isinstance(message.data, str) else message.data
             if len(raw) < MAX_CONTROL_BYTES:
-                await self.push(orjson.dumps(self._answer(raw)).decode(), wait=False)
+                await self._queue(orjson.dumps(self._answer(raw)).decode(), wait=False)
 
     def _answer(self, raw: bytes) -> dict[str, Any]:
         try:
@@ -168,7 +216,7 @@ class ClientConnection:
             series = parse_channel(self._market, name)
             if series is not None and self._source.has(series) and name not in self._channels:
                 self._channels[name] = series
-                if self._routed:
+                if self._speaks(name):
                     self._feed.subscribe(name, series, self)
 
 

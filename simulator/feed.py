@@ -3,22 +3,27 @@
 Every subscribed channel has one next event: an open kline at the market's cadence, or the closing frame shortly
 after the kline's end. Events lie in a heap by exchange time; one task waits for the earliest, renders it once and
 hands it to the channel's subscribers. In free-running time it waits for slow subscribers instead of for the clock.
+
+A closing frame that a fault delays is an event of its own, beside the channel's next one: later klines do not wait.
 """
 
 import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.candle import Series
+from shared.market import Market
 from simulator.clock import Clock
+from simulator.faults import FaultDice
 from simulator.frames import enveloped, kline_event
 from simulator.klines import KlineSource, so_far
 
 log = logging.getLogger(__name__)
+
+_EARLIEST_LATENESS_MS, _LATENESS_SPREAD_MS = 20, 280
 
 
 class Subscriber(Protocol):
@@ -27,16 +32,24 @@ class Subscriber(Protocol):
     combined: bool
 
     async def push(self, text: str, *, wait: bool) -> None:
-        """Take one message; when it must not wait, a connection that is too slow is closed."""
+        """Take one kline frame; when it must not wait, a connection that is too slow is closed."""
 
 
 @dataclass(slots=True)
 class _Channel:
     name: str
     series: Series
-    subscribers: set[Subscriber] = field(default_factory=set)
+    subscribers: dict[Subscriber, None] = field(default_factory=dict)  # in the order in which they came
     open_ms: int = 0
     due_ms: int = 0
+    idle: bool = False  # its klines have ended: it has no next event
+
+
+class _Event(NamedTuple):
+    due_ms: int
+    number: int
+    channel: _Channel
+    late_open_ms: int | None = None  # of a kline whose closing frame is delayed
 
 
 class Feed:
@@ -46,7 +59,7 @@ class Feed:
         source: where klines come from.
         clock: the exchange's time.
         updates: open frames a kline; None: at the market's own cadence.
-        lateness_ms: the closing frame's delay after the kline's end, for a series and an open time.
+        dice: which frames are late, missing or have a wrong time.
         wait_for: the clock starts when so many channels are subscribed.
     """
 
@@ -55,7 +68,7 @@ class Feed:
         source: KlineSource,
         clock: Clock,
         updates: int | None,
-        lateness_ms: Callable[[Series, int], int],
+        dice: FaultDice,
         wait_for: int = 0,
     ) -> None:
         self.closed = 0
@@ -63,10 +76,10 @@ class Feed:
         self._source = source
         self._clock = clock
         self._updates = updates
-        self._lateness_ms = lateness_ms
+        self._dice = dice
         self._wait_for = wait_for
         self._channels: dict[Series, _Channel] = {}
-        self._heap: list[tuple[int, int, _Channel]] = []
+        self._heap: list[_Event] = []
         self._order = itertools.count()
         self._woken = asyncio.Event()
 
@@ -76,7 +89,7 @@ class Feed:
         if channel is None:
             channel = self._channels[series] = _Channel(name, series)
             self._enter(channel, series.interval.floor(self._clock.now_ms()))
-        channel.subscribers.add(subscriber)
+        channel.subscribers[subscriber] = None
         if not self._clock.is_running and len(self._channels) >= self._wait_for:
             self._clock.start()
         self._woken.set()
@@ -85,7 +98,16 @@ class Feed:
         """Stop sending. The channel itself stays until its next event finds nobody."""
         channel = self._channels.get(series)
         if channel is not None:
-            channel.subscribers.discard(subscriber)
+            channel.subscribers.pop(subscriber, None)
+            if channel.idle and not channel.subscribers:
+                del self._channels[series]
+
+    def resume(self, market: Market, symbol: str) -> None:
+        """Go on with the channels of a symbol whose klines had ended and begin anew."""
+        for series, channel in self._channels.items():
+            if channel.idle and series.symbol == symbol and series.market is market:
+                self._enter(channel, series.interval.floor(self._clock.now_ms()))
+        self._woken.set()
 
     async def run(self) -> None:
         """Push events in the order of time, for ever."""
@@ -97,7 +119,7 @@ class Feed:
                     self.ended.set()
                 await self._woken.wait()
                 continue
-            due_ms = self._heap[0][0]
+            due_ms = self._heap[0].due_ms
             if self._clock.wait_seconds(due_ms) > 0:
                 waiting = asyncio.create_task(self._woken.wait())
                 try:
@@ -105,34 +127,51 @@ class Feed:
                 finally:
                     waiting.cancel()
                 continue
-            _, _, channel = heapq.heappop(self._heap)
-            await self._clock.reach(due_ms)
-            if channel.subscribers:
-                await self._push(channel)
-            else:
-                del self._channels[channel.series]
+            await self._take(heapq.heappop(self._heap))
 
-    async def _push(self, channel: _Channel) -> None:
-        series, open_ms, event_ms = channel.series, channel.open_ms, channel.due_ms
+    async def _take(self, event: _Event) -> None:
+        channel = event.channel
+        await self._clock.reach(event.due_ms)
+        if event.late_open_ms is not None:
+            await self._send(channel, event.late_open_ms, event.due_ms, closed=True)
+        elif not channel.subscribers:
+            del self._channels[channel.series]
+        elif event.due_ms < channel.series.interval.end(channel.open_ms):
+            if await self._send(channel, channel.open_ms, event.due_ms, closed=False):
+                self._schedule(channel)
+            else:
+                self._enter(channel, channel.series.interval.end(channel.open_ms))
+        else:
+            await self._close(channel)
+
+    async def _close(self, channel: _Channel) -> None:
+        """Send a closing frame, or let a fault decide when it comes; then go on to the next kline."""
+        open_ms, delay_ms = channel.open_ms, self._dice.closing_delay_ms()
+        if delay_ms == 0:
+            await self._send(channel, open_ms, channel.due_ms, closed=True)
+        elif delay_ms is not None:
+            heapq.heappush(self._heap, _Event(channel.due_ms + delay_ms, next(self._order), channel, open_ms))
+        self._enter(channel, channel.series.interval.end(open_ms))
+
+    async def _send(self, channel: _Channel, open_ms: int, event_ms: int, *, closed: bool) -> bool:
+        """Render a kline once and hand it to everyone; whether the exchange has it."""
+        series = channel.series
         kline = self._source.kline(series, open_ms)
         if kline is None:
-            self._enter(channel, series.interval.end(open_ms))
-            return
-        end_ms = series.interval.end(open_ms)
-        closed = event_ms >= end_ms
-        event = kline_event(series, kline if closed else so_far(kline, event_ms, end_ms), event_ms, closed=closed)
+            return False
+        if not closed:
+            kline = so_far(kline, event_ms, series.interval.end(open_ms))
+        event = kline_event(series, kline, event_ms + self._dice.clock_error_ms(), closed=closed)
         combined = enveloped(channel.name, event)
         for subscriber in tuple(channel.subscribers):
             await subscriber.push(combined if subscriber.combined else event, wait=self._clock.is_free)
-        if closed:
-            self.closed += 1
-            self._enter(channel, end_ms)
-        else:
-            self._schedule(channel)
+        self.closed += closed
+        return True
 
     def _enter(self, channel: _Channel, from_ms: int) -> None:
         """Go on to the channel's next kline that opens at or after ``from_ms``, if there is one."""
         open_ms = self._source.next_open(channel.series, from_ms)
+        channel.idle = open_ms is None
         if open_ms is not None:
             channel.open_ms = open_ms
             channel.due_ms = max(open_ms, self._clock.now_ms())
@@ -148,6 +187,12 @@ class Feed:
             step = max(1, length // (self._updates + 1))
         due_ms = channel.open_ms + ((channel.due_ms - channel.open_ms) // step + 1) * step
         if due_ms >= end_ms:
-            due_ms = end_ms + self._lateness_ms(channel.series, channel.open_ms)
+            due_ms = end_ms + _lateness_ms(channel.series, channel.open_ms)
         channel.due_ms = due_ms
-        heapq.heappush(self._heap, (due_ms, next(self._order), channel))
+        heapq.heappush(self._heap, _Event(due_ms, next(self._order), channel))
+
+
+def _lateness_ms(series: Series, open_ms: int) -> int:
+    """How long after a kline's end its closing frame comes: varied, but the same each time."""
+    number = sum(map(ord, series.symbol))
+    return _EARLIEST_LATENESS_MS + (number * 31 + open_ms // 1000 * 17) % _LATENESS_SPREAD_MS

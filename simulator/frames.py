@@ -1,5 +1,7 @@
 """Messages as the exchange writes them. Pure: values to text, in the exchange's own spelling of each market."""
 
+from typing import Any
+
 from shared.candle import Series
 from shared.market import Market
 from simulator.klines import Kline
@@ -46,26 +48,29 @@ def rest_row(kline: Kline) -> list[int | str]:
     return [*kline, "0"]
 
 
-def exchange_info(market: Market, symbols: list[str], now_ms: int, weight_limit: int) -> dict[str, object]:
-    """An exchangeInfo body with the fields that a recorder needs."""
+def exchange_info(market: Market) -> dict[str, Any]:
+    """An exchangeInfo body with the fields that a recorder needs; its time and its symbols are still to come."""
+    limit = market.facts.weight_per_minute
     return {
         "timezone": "UTC",
-        "serverTime": now_ms,
-        "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight_limit}
-        ],
-        "symbols": [_symbol_info(market, symbol) for symbol in symbols],
+        "rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limit}],
     }
 
 
-def _symbol_info(market: Market, symbol: str) -> dict[str, object]:
+def symbol_info(market: Market, symbol: str) -> dict[str, Any]:
+    """What exchangeInfo says about a symbol that trades, with the fields that a recorder needs."""
+    info = {"symbol": symbol, status_field(market): "TRADING"}
     if market is Market.SPOT:
-        return {"symbol": symbol, "status": "TRADING", "isSpotTradingAllowed": True}
-    status = "contractStatus" if market is Market.COIN_FUTURES else "status"
-    dated = symbol.rpartition("_")[2].isdigit()
-    return {
-        "symbol": symbol,
-        "pair": symbol.partition("_")[0],
-        status: "TRADING",
-        "contractType": "CURRENT_QUARTER" if dated else "PERPETUAL",
-    }
+        return info | {"isSpotTradingAllowed": True}
+    pair, _, ending = symbol.partition("_")
+    return info | {"pair": pair, "contractType": "CURRENT_QUARTER" if ending.isdigit() else "PERPETUAL"}
+
+
+def status_field(market: Market) -> str:
+    """The name of a symbol's status in exchangeInfo."""
+    return "contractStatus" if market is Market.COIN_FUTURES else "status"
+
+
+def delisted_status(market: Market) -> str:
+    """The status of a symbol that trades no more."""
+    return {Market.SPOT: "BREAK", Market.USDT_FUTURES: "SETTLING", Market.COIN_FUTURES: "DELIVERED"}[market]

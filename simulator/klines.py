@@ -10,7 +10,7 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,6 +19,8 @@ from shared.candle import Series, checked_symbol
 from shared.errors import MalformedCandleError, SettingsError
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Interval
 from shared.market import Market
+from simulator.holes import is_hole
+from simulator.noise import mix, noise, unit
 
 
 class Kline(NamedTuple):
@@ -53,7 +55,10 @@ class KlineSource(Protocol):
         """The first open time at or after ``from_ms`` that has a kline; None when there is none any more."""
 
     def opens(self, series: Series, start_ms: int, end_ms: int) -> Sequence[int]:
-        """All open times from ``start_ms`` to ``end_ms``, both included, ascending."""
+        """Open times from ``start_ms`` to ``end_ms``, both included, ascending, perhaps too many to hold at once.
+
+        Those of holes may be among them: ``kline`` has none there.
+        """
 
 
 class SyntheticSource:
@@ -66,13 +71,24 @@ class SyntheticSource:
         seed: any integer.
         symbols: the listed symbols of each market; every other well-formed symbol is served too.
         end_ms: no kline opens at or after this time.
+        holes: the part of all klines that the exchange never had, 0 to 0.9; see ``simulator.holes``.
     """
 
-    def __init__(self, seed: int, symbols: dict[Market, Sequence[str]], end_ms: int | None = None) -> None:
+    def __init__(
+        self, seed: int, symbols: Mapping[Market, Sequence[str]], end_ms: int | None = None, holes: float = 0.0
+    ) -> None:
         self._seed = seed
         self._symbols = symbols
         self._end_ms = end_ms
-        self.kline = lru_cache(200_000)(self._kline)  # type: ignore[method-assign]
+        self._holes = holes
+        self._cached = lru_cache(200_000)(self._kline)
+        self.kline = self._cached  # type: ignore[method-assign]
+
+    def set_holes(self, rate: float) -> None:
+        """Let the exchange never have had this part of all klines, those that it has sent included."""
+        if rate != self._holes:
+            self._holes = rate
+            self._cached.cache_clear()
 
     def symbols(self, market: Market) -> Sequence[str]:  # noqa: D102 # as the protocol says
         return self._symbols[market]
@@ -91,16 +107,15 @@ class SyntheticSource:
         open_ms = series.interval.floor(from_ms)
         if open_ms < from_ms:
             open_ms = series.interval.end(open_ms)
+        while self._holes and is_hole(self._seed, series, open_ms, self._holes):
+            open_ms = series.interval.end(open_ms)
         return None if self._end_ms is not None and open_ms >= self._end_ms else open_ms
 
     def opens(self, series: Series, start_ms: int, end_ms: int) -> Sequence[int]:  # noqa: D102
+        end_ms = end_ms if self._end_ms is None else min(end_ms, self._end_ms - 1)
         if series.interval is not Interval.MONTH:
-            first = self.next_open(series, start_ms)
-            return (
-                range(first, min(end_ms + 1, self._end_ms or end_ms + 1), series.interval.typical_ms)
-                if first is not None
-                else ()
-            )
+            length = series.interval.typical_ms
+            return range(series.interval.floor(start_ms + length - 1), end_ms + 1, length)
         return list(self._months(series, start_ms, end_ms))
 
     def _months(self, series: Series, start_ms: int, end_ms: int) -> Iterator[int]:
@@ -112,12 +127,14 @@ class SyntheticSource:
     def _kline(self, series: Series, open_time_ms: int) -> Kline | None:
         if self._end_ms is not None and open_time_ms >= self._end_ms:
             return None
+        if is_hole(self._seed, series, open_time_ms, self._holes):
+            return None
         trait = _traits(self._seed, series.market, series.symbol)
         end = series.interval.end(open_time_ms)
         length = end - open_time_ms
-        dice = _mix(trait.key ^ _mix(open_time_ms ^ (length << 20)))
+        dice = mix(trait.key ^ mix(open_time_ms ^ (length << 20)))
         first = trait.price(open_time_ms)
-        if _unit(dice) < trait.quiet:
+        if unit(dice) < trait.quiet:
             price = trait.text(first)
             return Kline(open_time_ms, price, price, price, price, "0", end - 1, "0", 0, "0", "0")
         path = [
@@ -125,8 +142,8 @@ class SyntheticSource:
             *(trait.price(open_time_ms + length * step // 5) for step in (1, 2, 3, 4)),
             trait.price(end),
         ]
-        notional = trait.turnover * (length / MINUTE_MS) * (0.2 + 1.8 * _unit(_mix(dice + 1)) ** 2)
-        taker = 0.3 + 0.4 * _unit(_mix(dice + 2))
+        notional = trait.turnover * (length / MINUTE_MS) * (0.2 + 1.8 * unit(mix(dice + 1)) ** 2)
+        taker = 0.3 + 0.4 * unit(mix(dice + 2))
         mean = sum(path) / len(path)
         base, quote = notional / mean, notional
         if series.market is Market.COIN_FUTURES:  # contracts of 100 USD (BTC) or 10, and the base asset
@@ -159,7 +176,7 @@ class _Traits(NamedTuple):
 
     def price(self, time_ms: int) -> float:
         exponent = sum(
-            size * _noise(self.key + number, time_ms / length) for number, (length, size) in enumerate(_OCTAVES)
+            size * noise(self.key + number, time_ms / length) for number, (length, size) in enumerate(_OCTAVES)
         )
         return self.base * math.exp(exponent)
 
@@ -183,32 +200,11 @@ _QUIET_ONE_IN = 8
 def _traits(seed: int, market: Market, symbol: str) -> _Traits:
     digest = hashlib.blake2b(f"{seed} {symbol.split('_', maxsplit=1)[0]}".encode(), digest_size=8).digest()
     key = int.from_bytes(digest, "big")
-    base = _KNOWN_PRICES.get(symbol[:3], math.exp(_unit(_mix(key + 11)) * 12 - 5))
+    base = _KNOWN_PRICES.get(symbol[:3], math.exp(unit(mix(key + 11)) * 12 - 5))
     decimals = max(2, 5 - int(math.log10(base))) - (0 if market is Market.SPOT else 1)
-    turnover = math.exp(10 + 5 * _unit(_mix(key + 12)))
-    quiet = 0.05 if _mix(key + 13) % _QUIET_ONE_IN == 0 and symbol[:3] not in _KNOWN_PRICES else 0.0
+    turnover = math.exp(10 + 5 * unit(mix(key + 12)))
+    quiet = 0.05 if mix(key + 13) % _QUIET_ONE_IN == 0 and symbol[:3] not in _KNOWN_PRICES else 0.0
     return _Traits(key, base, decimals, turnover, 300 + turnover / 500, quiet)
-
-
-def _mix(number: int) -> int:
-    """SplitMix64's output function (Steele, Lea, Flood 2014): 64 well-mixed bits."""
-    number = (number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return number ^ (number >> 31)
-
-
-def _unit(number: int) -> float:
-    return number / 2**64
-
-
-def _noise(key: int, position: float) -> float:
-    """Smooth value noise in [-1, 1]: random values at whole positions, joined by a cubic."""
-    whole = math.floor(position)
-    part = position - whole
-    part = part * part * (3 - 2 * part)
-    left, right = _unit(_mix(key ^ _mix(whole))), _unit(_mix(key ^ _mix(whole + 1)))
-    return 2 * (left + (right - left) * part) - 1
 
 
 class RecordedSource:

@@ -5,7 +5,7 @@
     ws://HOST:PORT/coin_futures/{ws,stream}         http://HOST:PORT/coin_futures/dapi/v1/…
 
 ``/usdt_futures/{ws,stream}``, the address that Binance left in April 2026, is there too: it accepts, acknowledges
-and never sends a kline.
+and never sends a kline. ``/control`` is for whoever runs the exchange.
 """
 
 import asyncio
@@ -13,120 +13,65 @@ import contextlib
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Self
 
 from aiohttp import web
 
-from shared.candle import Series
 from shared.errors import CandlewickError
-from shared.interval import utc
 from shared.market import CONNECTION_ATTEMPTS, CONNECTION_ATTEMPTS_SECONDS, Market
-from simulator.clock import Clock
 from simulator.connection import ClientConnection
-from simulator.feed import Feed
-from simulator.klines import KlineSource, RecordedSource, SyntheticSource
-from simulator.rest import Rest, Weights
+from simulator.control import Control
+from simulator.exchange import Exchange
+from simulator.gate import Gate
+from simulator.mishaps import Mishaps
+from simulator.options import DEFAULT_SYMBOLS, SimulatorOptions
+from simulator.rest import Rest
+
+__all__ = ["DEFAULT_SYMBOLS", "Simulator", "SimulatorOptions"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SYMBOLS: dict[Market, tuple[str, ...]] = {
-    Market.SPOT: ("BTCUSDT", "BNBUSDT", "ETHUSDT", "SOLUSDT"),
-    Market.USDT_FUTURES: ("BTCUSDT", "ETHUSDT", "SOLUSDT", "1000PEPEUSDT", "币安人生USDT"),
-    Market.COIN_FUTURES: ("BTCUSD_PERP", "ETHUSD_PERP"),
-}
-
 _MAX_URL_BYTES = 8000
-_EARLIEST_LATENESS_MS, _LATENESS_SPREAD_MS = 20, 280
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatorOptions:
-    """How the exchange behaves.
-
-    Attributes:
-        host: address to listen on.
-        port: 0 takes a free one.
-        seed: of the synthetic market.
-        klines: folder of recorded klines to serve instead.
-        speed: simulated seconds a real second; None: as fast as listeners read.
-        start_ms: the exchange's time at its start; None: now, or the first recorded kline.
-        end_ms: end of the synthetic market; None: never.
-        updates: open frames a kline; None: at each market's own cadence.
-        wait_for: the clock starts when so many channels are subscribed.
-        symbols: what exchangeInfo lists where klines are synthetic.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    seed: int = 1
-    klines: Path | None = None
-    speed: float | None = 1.0
-    start_ms: int | None = None
-    end_ms: int | None = None
-    updates: int | None = None
-    wait_for: int = 0
-    symbols: dict[Market, tuple[str, ...]] = field(default_factory=lambda: dict(DEFAULT_SYMBOLS))
-
-
-class Simulator:
+class Simulator(Exchange):
     """A running exchange; use it as an asynchronous context manager.
 
     Raises:
-        CandlewickError: when the address cannot be listened on, or the recorded klines cannot be read.
+        CandlewickError: when the address cannot be listened on, or what is recorded cannot be read.
     """
 
     def __init__(self, options: SimulatorOptions) -> None:
-        self.source: KlineSource
-        start_ms = options.start_ms
-        if options.klines is not None:
-            recorded = RecordedSource(options.klines)
-            self.source = recorded
-            start_ms = recorded.first_ms if start_ms is None else start_ms
-        else:
-            self.source = SyntheticSource(options.seed, dict(options.symbols), options.end_ms)
-        self.clock = Clock(time.time_ns() // 1_000_000 if start_ms is None else start_ms, options.speed)
-        if options.end_ms is not None and options.end_ms <= self.clock.now_ms():
-            raise CandlewickError(f"the market ends at {utc(options.end_ms)}, before it starts")
-        self.feed = Feed(self.source, self.clock, options.updates, _lateness_ms, options.wait_for)
-        self.connections: set[ClientConnection] = set()
-        self.accepted = 0
-        futures = Weights(Market.USDT_FUTURES.facts.weight_per_minute)
-        self.weights = {
-            Market.SPOT: Weights(Market.SPOT.facts.weight_per_minute),
-            Market.USDT_FUTURES: futures,
-            Market.COIN_FUTURES: futures,
-        }
-        self._options = options
+        super().__init__(options)
         self._attempts: deque[float] = deque(maxlen=CONNECTION_ATTEMPTS)
         self._runner: web.AppRunner | None = None
-        self._feeding: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
         self.address = ""
 
     async def __aenter__(self) -> Self:
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._options.host, self._options.port)
+        site = web.TCPSite(self._runner, self.options.host, self.options.port)
         try:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
             raise CandlewickError(
-                f"cannot listen on {self._options.host}:{self._options.port}: {error.strerror or error}"
+                f"cannot listen on {self.options.host}:{self.options.port}: {error.strerror or error}"
             ) from None
         port = self._runner.addresses[0][1]
-        self.address = f"http://{self._options.host}:{port}"
-        if self._options.wait_for == 0 and not self.clock.is_free:
+        self.address = f"http://{self.options.host}:{port}"
+        if self.options.wait_for == 0 and not self.clock.is_free:
             self.clock.start()
-        self._feeding = asyncio.create_task(self.feed.run())
-        self._feeding.add_done_callback(_report_failure)
+        self._running = [asyncio.create_task(self.feed.run()), asyncio.create_task(Mishaps(self).run())]
+        for task in self._running:
+            task.add_done_callback(_report_failure)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
-            await asyncio.gather(self._feeding, return_exceptions=True)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await asyncio.gather(*(one.close() for one in tuple(self.connections)), return_exceptions=True)
@@ -134,22 +79,13 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def drop_connections(self) -> int:
-        """Cut every connection without a closing handshake; how many."""
-        for connection in tuple(self.connections):
-            connection.drop()
-        return len(self.connections)
-
-    async def announce_shutdown(self) -> None:
-        """Send ``serverShutdown`` on every connection."""
-        for connection in tuple(self.connections):
-            await connection.announce_shutdown(self.clock.now_ms())
-
     def _application(self) -> web.Application:
         application = web.Application()
+        application.add_routes(Control(self).routes())
         for market in Market:
             base = f"/{market}"
-            rest = Rest(market, self.source, self.clock, self.weights[market])
+            gate = Gate(self.weights[market], self.dice)
+            rest = Rest(market, self.source, self.clock, self.listings, gate)
             application.add_routes(rest.routes(base))
             for path in ("/ws", "/ws/{channel}", "/stream"):
                 routed = market is not Market.USDT_FUTURES
@@ -169,14 +105,20 @@ class Simulator:
             combined = request.path.endswith("/stream")
             named = request.query.get("streams", "") if combined else request.match_info.get("channel", "")
             connection = ClientConnection(
-                websocket, market, combined=combined, routed=routed, feed=self.feed, source=self.source
+                websocket,
+                market,
+                combined=combined,
+                routed=routed and not self.dice.hits("silent_on_connect"),
+                feed=self.feed,
+                source=self.source,
+                dice=self.dice,
             )
-            self.connections.add(connection)
+            self.connections.append(connection)
             self.accepted += 1
             try:
                 await connection.run([name for name in named.split("/") if name])
             finally:
-                self.connections.discard(connection)
+                self.connections.remove(connection)
             return websocket
 
         return handle
@@ -189,12 +131,6 @@ class Simulator:
         return True
 
 
-def _report_failure(feeding: "asyncio.Task[None]") -> None:
-    if not feeding.cancelled() and feeding.exception() is not None:
-        log.critical("the feed failed", exc_info=feeding.exception())
-
-
-def _lateness_ms(series: Series, open_ms: int) -> int:
-    """How long after a kline's end its closing frame comes: varied, but the same each time."""
-    number = sum(map(ord, series.symbol))
-    return _EARLIEST_LATENESS_MS + (number * 31 + open_ms // 1000 * 17) % _LATENESS_SPREAD_MS
+def _report_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("the simulated exchange failed", exc_info=task.exception())

@@ -8,6 +8,13 @@ import typer
 
 from candlewick.options import Config, LogLevel, Simulator, settings_and_flags
 
+_FAULT_NAMES = (
+    "drop, close, shutdown, silent_connection, silent_channel, silent_on_connect, late_close, no_close, duplicate, "
+    "out_of_order, corrupt, truncated, wrong_time, rest_429, rest_418, rest_5xx, rest_timeout, rest_slow, "
+    "rest_garbage, holes, listing, delisting, late_close_seconds, wrong_time_seconds, rest_ban_seconds, "
+    "rest_slow_seconds"
+)
+
 
 def watch(
     market: Annotated[str, typer.Argument(help="spot, usdt_futures or coin_futures.")],
@@ -64,6 +71,31 @@ def simulate(
         list[str] | None,
         typer.Option("--symbols", help="MARKET:SYMBOL,SYMBOL for exchangeInfo. May be repeated.", show_default=False),
     ] = None,
+    exchange_info: Annotated[
+        Path | None,
+        typer.Option(help="Serve recorded exchangeInfo from DIR/<market>.json.", metavar="DIR", show_default=False),
+    ] = None,
+    listed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--list", help="MARKET:SYMBOL@TIME is listed then. May be repeated.", metavar="TEXT", show_default=False
+        ),
+    ] = None,
+    delisted: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--delist", help="MARKET:SYMBOL@TIME is delisted then. May be repeated.", metavar="TEXT", show_default=False
+        ),
+    ] = None,
+    faults: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            help=f"What goes wrong: NAME=VALUE, or all. May be repeated; docs/simulator.md explains {_FAULT_NAMES}.",
+            metavar="NAME=VALUE",
+            show_default=False,
+        ),
+    ] = None,
     exit_at_end: Annotated[bool, typer.Option("--exit-at-end", help="Leave when the data ends.")] = False,
     log_level: LogLevel = None,
 ) -> None:
@@ -84,11 +116,12 @@ def simulate(
         "end_ms": milliseconds(parse_time(end, "--end")),
         "updates": updates,
         "wait_for": wait_for,
+        "exchange_info": exchange_info,
     }
     if symbols:
         options["symbols"] = parse_symbols(symbols)
     configure_logging("simulator", log_level or "INFO")
-    asyncio.run(run_simulator(options, exit_at_end=exit_at_end))
+    asyncio.run(run_simulator(options, faults or (), listed or (), delisted or (), exit_at_end=exit_at_end))
 
 
 def demo(

@@ -3,6 +3,7 @@
 import gzip
 import zipfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from shared.candle import Series, checked_candle
 from shared.errors import SettingsError
 from shared.interval import Interval
 from shared.market import Market
+from simulator.holes import is_hole
 from simulator.klines import Kline, RecordedSource, SyntheticSource, read_archive, so_far
 from tests.conftest import BTC, JUNE_30, MINUTE
 
@@ -65,6 +67,50 @@ def test_the_synthetic_market_ends_where_it_is_told_to(interval: Interval) -> No
     assert opens
     assert all(interval.is_open_time(time_ms) and time_ms < JUNE_30 for time_ms in opens)
     assert source.next_open(series, JUNE_30) is None
+
+
+def missing(source: SyntheticSource, series: Series = BTC, count: int = 3000) -> list[int]:
+    opens = [JUNE_30 + at * series.interval.typical_ms for at in range(count)]
+    return [time_ms for time_ms in opens if source.kline(series, time_ms) is None]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.2, 0.9])
+def test_so_many_klines_are_holes_as_was_asked_for_and_some_are_neighbours(rate: float) -> None:
+    opens = range(JUNE_30, JUNE_30 + 50_000 * MINUTE, MINUTE)
+    holes = [time_ms for time_ms in opens if is_hole(1, BTC, time_ms, rate)]
+    assert len(holes) / len(opens) == pytest.approx(rate, rel=0.1)
+    assert any(before + MINUTE == after for before, after in pairwise(holes))
+
+
+def test_holes_are_the_same_each_time_and_others_with_another_seed_or_series() -> None:
+    sources = [SyntheticSource(seed, NO_SYMBOLS, holes=0.01) for seed in (1, 1, 2)]
+    first, again, other = map(missing, sources)
+    assert first == again
+    assert first != other
+    assert first != missing(sources[0], BTC._replace(symbol="ETHUSDT"))
+    assert first != missing(sources[0], BTC._replace(market=Market.SPOT))
+    assert set(first) < set(missing(SyntheticSource(1, NO_SYMBOLS, holes=0.02))), "a higher rate keeps them"
+
+
+@pytest.mark.parametrize("interval", list(Interval))
+def test_the_next_kline_after_a_hole_is_the_next_that_there_is(interval: Interval) -> None:
+    source, series = SyntheticSource(1, NO_SYMBOLS, holes=0.5), BTC._replace(interval=interval)
+    opens = source.opens(series, JUNE_30, JUNE_30 + 50 * interval.typical_ms)
+    there = [time_ms for time_ms in opens if source.kline(series, time_ms)]
+    walked = [time_ms for time_ms in [source.next_open(series, JUNE_30)] if time_ms]
+    while len(walked) < len(there):
+        walked.append(source.next_open(series, walked[-1] + 1) or 0)
+    assert walked == there
+
+
+def test_holes_come_and_go_while_it_runs() -> None:
+    source = synthetic()
+    whole = source.kline(BTC, JUNE_30)
+    source.set_holes(0.5)
+    assert missing(source, count=100) == missing(SyntheticSource(1, NO_SYMBOLS, holes=0.5), count=100) != []
+    source.set_holes(0.0)
+    assert source.kline(BTC, JUNE_30) == whole
+    assert not missing(source, count=100)
 
 
 ROW = "1577836800000,7195.24,7196.25,7183.14,7186.68,51.64,1577836859999,371233.5,493,19.59,140888.4,0\n"

@@ -3,39 +3,18 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from producers.kline import OpenKline, parse_frame
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from simulator.server import Simulator, SimulatorOptions
 from tests.conftest import JUNE_30, MINUTE
-
-
-def exchange(**options: Any) -> Simulator:
-    return Simulator(SimulatorOptions(**{"start_ms": JUNE_30 + 1000, "speed": 30.0} | options))
-
-
-def socket_address(simulator: Simulator, path: str) -> str:
-    return f"ws{simulator.address.removeprefix('http')}{path}"
-
-
-async def ask(socket: ClientConnection, message: object) -> Any:
-    """Send a control message and wait for its answer, past whatever else comes."""
-    await socket.send(json.dumps(message, ensure_ascii=False))
-    async with asyncio.timeout(10):
-        while True:
-            answer = json.loads(await socket.recv())
-            if "id" in answer:
-                return answer
+from tests.simulator.conftest import ask, exchange, klines, rest, socket_address
 
 
 @pytest.mark.parametrize(
@@ -155,16 +134,6 @@ async def test_a_free_running_clock_waits_for_a_slow_reader_and_nothing_is_lost(
     assert opens == list(range(JUNE_30, JUNE_30 + 40_000_000, 1000))
 
 
-@asynccontextmanager
-async def rest(simulator: Simulator) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=simulator.address, trust_env=False) as client:
-        yield client
-
-
-async def klines(client: httpx.AsyncClient, path: str = "/spot/api/v3", **query: Any) -> Any:
-    return (await client.get(f"{path}/klines", params={"symbol": "BTCUSDT", "interval": "1m"} | query)).json()
-
-
 async def test_the_last_row_is_open_and_nothing_marks_it() -> None:
     async with exchange(speed=0.001) as simulator, rest(simulator) as client:
         rows = await klines(client, limit=3)
@@ -225,7 +194,6 @@ async def test_weight_is_told_and_too_much_of_it_is_429_and_then_418() -> None:
         statuses = [(await client.get("/coin_futures/dapi/v1/ping")) for _ in range(12)]
         assert [answer.status_code for answer in statuses] == [429] * 10 + [418] * 2
         assert int(statuses[0].headers["Retry-After"]) <= 60
-        assert simulator.weights[Market.COIN_FUTURES].calls_while_banned == 1
         assert (await client.get("/spot/api/v3/ping")).status_code == 200
 
 
