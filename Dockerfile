@@ -2,7 +2,7 @@
 FROM python:3.11-slim-bookworm
 
 RUN useradd --uid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin candlewick \
-    && mkdir /data && chown candlewick:candlewick /data
+    && mkdir /data /weight && chown candlewick:candlewick /data /weight
 
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./

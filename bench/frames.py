@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from bench.result import Result, best_of
 from producers.socket import Counters, Socket
 from shared.market import Market
-from shared.settings import ExchangeSettings
+from shared.sections import ExchangeSettings
 
 _FRAMES = 60_000
 _BLOCK = 500

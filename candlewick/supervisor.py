@@ -138,7 +138,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, flags: Sequence[str], environment: Mapping[str, str]) -> None:
         self._settings = settings
-        markets = [market for market in Market if settings.series(market)]
+        markets = [market for market in Market if settings.groups(market)]
         if not markets:
             raise SettingsError("the settings record nothing: add symbols and intervals under [[record]]")
         self._producers = [Child(market, ("produce", market, *flags), environment) for market in markets]

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 from shared.candle import Candle, Series
 from shared.market import Market
+from shared.note import Note
 
 
 class Entry(NamedTuple):
-    """One stream entry that holds a candle."""
+    """One stream entry: a candle, or a note about its series."""
 
     market: Market
     id: bytes
-    candle: Candle
+    item: Candle | Note
 
 
 class Batch:
@@ -56,7 +57,7 @@ class Batch:
     def add(self, entries: Iterable[Entry], now: float) -> None:
         """Take entries in; one that is here already (claimed from ourselves) is not taken twice."""
         for entry in entries:
-            series = entry.candle.series
+            series = entry.item.series
             self._waiting.setdefault(series, {})[entry.id] = entry
             if self._due_at is None and series not in self._retry_at:
                 self._due_at = now + self._pause
@@ -84,7 +85,7 @@ class Batch:
     def written(self, entries: Iterable[Entry]) -> None:
         """Let go of entries that are on disk; their series are healthy."""
         for entry in entries:
-            series = entry.candle.series
+            series = entry.item.series
             waiting = self._waiting.get(series, {})
             waiting.pop(entry.id, None)
             if not waiting:

@@ -11,12 +11,14 @@ import itertools
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.table import Rows, from_arrow, to_arrow
+from consumer.table import INDEX_COLUMN, Rows, from_arrow, to_arrow
 from shared.errors import StoreError
 from shared.interval import Interval
 
@@ -109,9 +111,15 @@ def read_partition(path: Path) -> Rows:
         StoreError: when it is damaged or not one of ours.
         FileNotFoundError: when it does not exist.
     """
+    return read_partition_and_ends(path)[0]
+
+
+def read_partition_and_ends(path: Path) -> "tuple[Rows, npt.NDArray[np.int64]]":
+    """``read_partition``, and the ``candle_end_time`` that each row was stored with, in UTC ms."""
     try:
         with path.open("rb") as file:
-            return from_arrow(pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False))
+            table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+        return from_arrow(table), cast("npt.NDArray[np.int64]", table.column(INDEX_COLUMN).cast(pa.int64()).to_numpy())
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, ValueError) as error:

@@ -1,5 +1,6 @@
 """What the dataset and the streams hold, in figures, for ``candlewick status``."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.files import read_partition
-from consumer.layout import partition_span, series_of_folder
+from consumer.layout import partition_span, series_folder, series_of_folder
 from shared.broker import Keys
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.market import Market
+from shared.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,41 @@ def store_overview(root: Path) -> list[SeriesOverview]:
         if series is not None:
             found.append(_series_overview(path, series))
     return found
+
+
+def newest_ends(root: Path, markets: Iterable[Market]) -> dict[Series, int]:
+    """Where the newest candle of every series ends, in UTC ms. A newest file that is damaged is passed over."""
+    found = {}
+    for market in markets:
+        for path in sorted(root.glob(f"market={market}/interval=*/symbol=*")):
+            series = series_of_folder(path.relative_to(root).as_posix())
+            last_ms = _first_readable(path, -1, reverse=True) if series is not None else None
+            if series is not None and last_ms is not None:
+                found[series] = series.interval.end(last_ms)
+    return found
+
+
+def stored_edges(root: Path, series: Series) -> Span | None:
+    """From the first open time of a series on disk to the end of its newest candle; None when nothing is readable."""
+    folder = root / series_folder(series)
+    first_ms, last_ms = _first_readable(folder, 0, reverse=False), _first_readable(folder, -1, reverse=True)
+    return None if first_ms is None or last_ms is None else Span(first_ms, series.interval.end(last_ms))
+
+
+def _first_readable(folder: Path, index: int, *, reverse: bool) -> int | None:
+    """An open time of the first partition that can be read, from the oldest or the newest on."""
+    try:
+        spans = {part: span for part in folder.iterdir() if (span := partition_span(part.name))}
+    except OSError:
+        return None
+    for part in sorted(spans, key=lambda part: spans[part], reverse=reverse):
+        try:
+            times = read_partition(part).times
+        except (StoreError, OSError):
+            continue
+        if len(times):
+            return int(times[index])
+    return None
 
 
 def _series_overview(folder: Path, series: Series) -> SeriesOverview:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from consumer.files import Staging, make_folders
+from consumer.ledger import Ledger
 from consumer.store import Store
 from shared.broker import Keys, SyncClient
-from shared.candle import Candle, Series, decode_entry
+from shared.candle import Candle, Series
+from shared.entry import decode_entry
 from shared.errors import MalformedCandleError, SettingsError
 from shared.interval import Interval
 from shared.market import Market
+from shared.note import Note
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +39,17 @@ class Selection:
     start_ms: int | None = None
     end_ms: int | None = None
 
-    def __contains__(self, candle: Candle) -> bool:
-        series = candle.series
+    def __contains__(self, item: Candle | Note) -> bool:
+        series = item.series
         return (
             self.symbol in (None, series.symbol)
             and self.interval in (None, series.interval)
-            and (self.start_ms is None or candle.open_time_ms >= self.start_ms)
-            and (self.end_ms is None or candle.open_time_ms < self.end_ms)
+            and (isinstance(item, Note) or self._holds(item.open_time_ms))
+        )
+
+    def _holds(self, open_time_ms: int) -> bool:
+        return (self.start_ms is None or open_time_ms >= self.start_ms) and (
+            self.end_ms is None or open_time_ms < self.end_ms
         )
 
     @property
@@ -85,7 +92,7 @@ def replay(
     """
     if into.exists() and not into.is_dir():
         raise SettingsError(f"{into} is not a folder")
-    if into.is_dir() and any(path.name not in ("candles", "staging") for path in into.iterdir()):
+    if into.is_dir() and any(path.name not in ("candles", "ledger", "staging") for path in into.iterdir()):
         raise SettingsError(f"{into} is neither empty nor an earlier replay's folder")
     client.ping()
     make_folders(into.absolute() / "candles")
@@ -94,15 +101,19 @@ def replay(
     done = Replayed()
     seen: set[Series] = set()
     waiting: dict[Series, list[Candle]] = defaultdict(list)
+    ledger = Ledger(into.absolute() / "ledger")
     try:
         for market in selection.markets:
-            for candle in _retained(client, keys, market, done):
+            for item in _retained(client, keys, market, done):
                 if done.entries % _PAGE == 0:
                     progress(done.entries)
-                if candle not in selection:
+                if item not in selection:
+                    continue
+                if isinstance(item, Note):
+                    ledger.write(item.series, [item], staging)
                     continue
                 done.candles += 1
-                waiting[candle.series].append(candle)
+                waiting[item.series].append(item)
                 if done.candles % _WRITE_AT == 0:
                     _write(store, waiting, done, seen)
             _write(store, waiting, done, seen)
@@ -119,8 +130,8 @@ def _write(store: Store, waiting: dict[Series, list[Candle]], done: Replayed, se
     waiting.clear()
 
 
-def _retained(client: Any, keys: Keys, market: Market, done: Replayed) -> Iterator[Candle]:
-    """Every candle in a market's stream, oldest entry first; unreadable entries are counted."""
+def _retained(client: Any, keys: Keys, market: Market, done: Replayed) -> Iterator[Candle | Note]:
+    """Every candle and note in a market's stream, oldest entry first; unreadable entries are counted."""
     after = "-"
     while page := client.xrange(keys.candles(market), min=after, count=_PAGE):
         for number, fields in page:

@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from consumer.batch import Entry
 from shared.broker import Keys, SyncClient
-from shared.candle import decode_entry
+from shared.entry import decode_entry
 from shared.errors import MalformedCandleError
 from shared.market import Market
 
@@ -48,6 +48,7 @@ class EntrySource:
 
     def __init__(self, client: SyncClient, keys: Keys, markets: Sequence[Market], group: str, consumer: str) -> None:
         self.dead_letters = 0
+        self.groups_created = 0
         self.lost = 0
         self._client: Any = client  # redis-py types its answers as whatever any protocol version may return
         self._keys = keys
@@ -79,6 +80,7 @@ class EntrySource:
                 continue
             try:
                 self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
+                self.groups_created += 1
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise

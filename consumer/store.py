@@ -33,8 +33,8 @@ from consumer.files import (
     try_flock,
     write_unsynced,
 )
-from consumer.layout import Period, partition_name, period_of, series_folder
-from consumer.table import EMPTY, Rows, merge, rows_from_candles
+from consumer.layout import Period, partition_name, partition_span, period_of, series_folder
+from consumer.table import EMPTY, Merged, Rows, merge, rows_from_candles
 from shared.candle import Candle, Series
 from shared.errors import SeriesLockedError, StoreError
 
@@ -105,10 +105,14 @@ class Store:
                 than the lock's time-out. Nothing is half done: earlier rows are as they were, and each partition
                 has either all of its new rows or none.
         """
-        result = self.write_many([(series, candles)])[0]
-        if isinstance(result, StoreError):
-            raise result
-        return result
+        return _one(self.write_many([(series, candles)]))
+
+    def write_rows(self, series: Series, rows: Rows) -> Written:
+        """Store rows of one series, as ``write`` does candles: for those that were never anything but numbers.
+
+        Each partition that changes is an open file until all are synced: hand over some hundred of them at most.
+        """
+        return _one(self._write([(series, Merged(rows, changed=True, conflicts=()))]))
 
     def write_many(self, groups: Iterable[tuple[Series, Sequence[Candle]]]) -> list[Written | StoreError]:
         """Store candles of several series, each named once.
@@ -116,13 +120,17 @@ class Store:
         Returns:
             For each series, in order, what ``write`` would return or raise; one that fails holds up no other.
         """
+        return self._write((series, rows_from_candles(candles)) for series, candles in groups)
+
+    def _write(self, groups: Iterable[tuple[Series, Merged]]) -> list[Written | StoreError]:
+        """All steps of a write, for all series together."""
         deadline = time.monotonic() + self._lock_timeout_seconds
         jobs = []
         with contextlib.ExitStack() as locks:
-            for series, candles in groups:
+            for series, new in groups:
                 job = _Job(series)
                 jobs.append(job)
-                self._step([job], lambda job, candles=candles: self._stage(job, candles, locks, deadline))  # type: ignore[misc]
+                self._step([job], lambda job, new=new: self._stage(job, new, locks, deadline))  # type: ignore[misc]
             self._step(jobs, self._sync)
             self._step(jobs, self._rename)
             self._step(jobs, self._settle)
@@ -169,14 +177,14 @@ class Store:
             if job.error is not None:
                 self._discard(job)
 
-    def _stage(self, job: _Job, candles: Sequence[Candle], locks: contextlib.ExitStack, deadline: float) -> None:
+    def _stage(self, job: _Job, new: Merged, locks: contextlib.ExitStack, deadline: float) -> None:
         """Lock the series, merge, and write what changes into staged files, not synced yet."""
         job.folder = locks.enter_context(self.locked(job.series, deadline))
         self._sync_ancestors(job.folder.path)
-        for name, part in self._partitions(job.folder, job.series, candles).items():
-            new = rows_from_candles(part)
-            merged = merge(self._read(job.folder.path / name), new.rows)
-            job.conflicts.extend(new.conflicts + merged.conflicts)
+        job.conflicts.extend(new.conflicts)
+        for name, part in _partitions(job.folder, job.series, new.rows):
+            merged = merge(self._read(job.folder.path / name), part)
+            job.conflicts.extend(merged.conflicts)
             if merged.changed:
                 staged = self.staging.new_path()
                 fd = write_unsynced(staged, merged.rows, job.series.interval)
@@ -233,20 +241,30 @@ class Store:
                 break
         self._durable.update(fresh)
 
-    def _partitions(self, folder: "LockedFolder", series: Series, candles: Sequence[Candle]) -> dict[str, list[Candle]]:
-        """Candles by the file they belong in: a compacted month where there is one, else the open period's."""
-        period = period_of(series.interval)
-        parts: dict[str, list[Candle]] = {}
-        for candle in candles:
-            parts.setdefault(partition_name(period, candle.open_time_ms), []).append(candle)
-        if period not in (Period.HOUR, Period.DAY):
-            return parts
-        merged: dict[str, list[Candle]] = {}
-        for name, part in parts.items():
-            month = partition_name(Period.MONTH, part[0].open_time_ms)
-            target = month if (folder.path / month).exists() else name
-            merged.setdefault(target, []).extend(part)
-        return merged
+
+def _one(results: Sequence[Written | StoreError]) -> Written:
+    """The only result there is; an error is raised."""
+    result = results[0]
+    if isinstance(result, StoreError):
+        raise result
+    return result
+
+
+def _partitions(folder: LockedFolder, series: Series, rows: Rows) -> Iterator[tuple[str, Rows]]:
+    """Rows by the file they belong in: a compacted month where there is one, else the open period's."""
+    period = period_of(series.interval)
+    at = 0
+    while at < len(rows):
+        begin_ms = int(rows.times[at])
+        name = partition_name(period, begin_ms)
+        month = partition_name(Period.MONTH, begin_ms)
+        if period in (Period.HOUR, Period.DAY) and (folder.path / month).exists():
+            name = month
+        span = partition_span(name)
+        assert span is not None  # noqa: S101 # the name was made for a time
+        part = rows.between(begin_ms, span[1])
+        yield name, part
+        at += len(part)
 
 
 class _Cache:

@@ -9,7 +9,7 @@ DataFrame objects in Apache Parquet format") makes ``candle_end_time`` the index
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from shared.candle import Candle
 from shared.interval import Interval
+from shared.spans import Span
 
 INDEX_COLUMN = "candle_end_time"
 TIME_COLUMN = "candle_begin_time"
@@ -204,6 +205,15 @@ def from_arrow(table: pa.Table) -> Rows:
     if not bool(np.all(times[1:] > times[:-1])):
         raise ValueError("it is not sorted and unique by candle_begin_time")
     return Rows(times, values)
+
+
+def runs(times: "npt.NDArray[np.int64]", interval: Interval) -> Iterator[Span]:
+    """Ascending open times as ranges without a gap, each candle from its open time to its end."""
+    if interval is Interval.MONTH:
+        yield from (Span(int(time), interval.end(int(time))) for time in times)
+    elif len(times):
+        for run in np.split(times, np.flatnonzero(np.diff(times) != interval.typical_ms) + 1):
+            yield Span(int(run[0]), int(run[-1]) + interval.typical_ms)
 
 
 def concatenate(parts: Iterable[Rows]) -> Rows:

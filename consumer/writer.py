@@ -18,20 +18,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
 from consumer.batch import Batch, Entry
 from consumer.files import Staging, make_folders
+from consumer.ledger import Ledger
+from consumer.overview import newest_ends
 from consumer.source import EntrySource
 from consumer.store import Store, Written
 from shared.backoff import backoff
-from shared.broker import CONNECTION_ERRORS, Keys, broker_name, check_server, fatal_answer, sync_client
-from shared.candle import Series
+from shared.broker import CONNECTION_ERRORS, STORED_AT, Keys, broker_name, check_server, fatal_answer, sync_client
+from shared.candle import Candle, Series
 from shared.errors import SeriesLockedError, StoreError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
 from shared.interval import utc
 from shared.market import Market
+from shared.note import Note, NoteKind
 from shared.settings import Settings
 from shared.stopping import StopRequests, stop_signals
 
@@ -48,6 +52,7 @@ _TRIM_SECONDS = 30.0
 _TOGETHER = 32  # series that a thread writes step by step together
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 _DAY_MS = 86_400_000
+_NOTHING_WRITTEN: Written | StoreError = Written(0, ())
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class Writer:
             writer.lock_timeout_seconds,
             writer.cache_mb * 2**20,
         )
+        self._ledger = Ledger(settings.ledger_folder.absolute())
         self._keys = Keys(settings.broker.prefix)
         self._client = sync_client(
             settings, timeout_seconds=max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
@@ -97,6 +103,8 @@ class Writer:
         self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
         self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
         self._pool = ThreadPoolExecutor(writer.threads, thread_name_prefix="flush")
+        self._markets = markets
+        self._told_at = 0
         self._stopping = False
         self._locked_since: dict[Series, float] = {}
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
@@ -131,9 +139,12 @@ class Writer:
                 if not ready:
                     check_server(self._client.info(), broker_name(self._settings))
                     self._source.create_groups()
+                    self._tell_what_is_stored()
                     log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
                     ready, away = True, False
                 self._step()
+                if self._source.groups_created > max(self._told_at, 0):
+                    self._tell_what_is_stored()
                 if away:
                     log.info("the broker answers again")
                     delays, away = backoff(first_seconds=0.2, most_seconds=5.0), False
@@ -151,6 +162,18 @@ class Writer:
             with contextlib.suppress(RedisError, OSError):
                 fall_silent_blocking(self._client, self._keys, ROLE)
         log.info("stopped; %d candles written, %d entries left pending", self._written, len(self._batch))
+
+    def _tell_what_is_stored(self) -> None:
+        """Tell producers where each series ends on disk: a broker that is new, or was emptied, does not know."""
+        self._told_at = self._source.groups_created
+        ends = newest_ends(self._settings.candles_folder.absolute(), self._markets)
+        for market in self._markets:
+            found: Any = {series.field: end_ms for series, end_ms in ends.items() if series.market is market}
+            try:
+                self._client.hset(self._keys.stored(market), mapping=found | {STORED_AT: time.time_ns() // 1_000_000})
+            except ResponseError as error:  # a broker that is full can still be read: try again with the next trim
+                log.debug("what is stored cannot be told: %s", error)
+                self._told_at = -1
 
     def _start_over(self) -> None:
         """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""
@@ -213,16 +236,32 @@ class Writer:
         for series in groups.keys() - failures.keys():
             self._locked_since.pop(series, None)
         self._flush_seconds = time.monotonic() - began
-        self._written += len(done)
+        candles = [entry.item for entry in done if isinstance(entry.item, Candle)]
+        self._written += len(candles)
         self._files += files
-        self._log_flush(done, files)
+        self._log_flush(candles, (entry.item for entry in done if isinstance(entry.item, Note)), files)
         self._note_failures(failures)
         self._batch.flushed(self._flush_seconds)
 
     def _write_chunk(
         self, chunk: Iterable[Series], groups: Mapping[Series, Sequence[Entry]]
     ) -> list[Written | StoreError]:
-        return self._store.write_many((series, [entry.candle for entry in groups[series]]) for series in chunk)
+        """Store candles, then notes; a series is done when both are on disk."""
+        candles = {
+            series: [entry.item for entry in groups[series] if isinstance(entry.item, Candle)] for series in chunk
+        }
+        results = dict.fromkeys(candles, _NOTHING_WRITTEN)
+        with_candles = [series for series, items in candles.items() if items]
+        written = self._store.write_many((series, candles[series]) for series in with_candles)
+        results |= zip(with_candles, written, strict=True)
+        for series in candles:
+            notes = [entry.item for entry in groups[series] if isinstance(entry.item, Note)]
+            if notes and not isinstance(results[series], StoreError):
+                try:
+                    self._ledger.write(series, notes, self._staging)
+                except StoreError as error:
+                    results[series] = error
+        return list(results.values())
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
@@ -254,18 +293,20 @@ class Writer:
         for open_time_ms in written.conflicts:
             log.warning("two different candles of %s at %s: kept the one with more trades", series, utc(open_time_ms))
 
-    def _log_flush(self, done: Sequence[Entry], files: int) -> None:
-        if len(done) > self._settings.writer.log_candles:
+    def _log_flush(self, candles: Sequence[Candle], notes: Iterable[Note], files: int) -> None:
+        for note in notes:
+            _log_note(note)
+        if len(candles) > self._settings.writer.log_candles:
             log.info(
                 "Recorded %d candles of %d series in %d files in %.2f s, newest %s",
-                len(done),
-                len({entry.candle.series for entry in done}),
+                len(candles),
+                len({candle.series for candle in candles}),
                 files,
                 self._flush_seconds,
-                utc(max(entry.candle.end_time_ms for entry in done)),
+                utc(max(candle.end_time_ms for candle in candles)),
             )
             return
-        for candle in (entry.candle for entry in done):
+        for candle in candles:
             log.info("Record %s at %s", candle.series, utc(candle.end_time_ms))
 
     def _keep_house(self, now: float) -> None:
@@ -274,6 +315,8 @@ class Writer:
             self._batch.add(claimed, now)
         if self._trim_timer.due(now):
             self._source.trim(int(self._settings.broker.retention_days * _DAY_MS))
+            if self._told_at < 0:
+                self._tell_what_is_stored()
         if self._beat_timer.due(now):
             body = {
                 "consumer": self.consumer,
@@ -291,6 +334,17 @@ class Writer:
                 beat_blocking(self._client, self._keys, ROLE, body)
             except ResponseError as error:  # a broker that is full refuses it, and can still be read and acknowledged
                 log.debug("no heartbeat: %s", error)
+
+
+def _log_note(note: Note) -> None:
+    """Say what a note says, where it is more than that recording began."""
+    match note.kind:
+        case NoteKind.ABSENT:
+            log.warning("absent at the exchange: %s from %s to %s", note.series, utc(note.from_ms), utc(note.to_ms))
+        case NoteKind.ENDED:
+            log.warning("%s ends at %s: %s", note.series, utc(note.from_ms), note.reason)
+        case NoteKind.BEGAN:
+            log.debug("%s is recorded from %s", note.series, utc(note.from_ms))
 
 
 def write(settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:

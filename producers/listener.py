@@ -24,7 +24,7 @@ from shared.backoff import backoff
 from shared.candle import Candle, Series
 from shared.interval import Interval
 from shared.market import CONNECTION_ATTEMPTS, CONNECTION_ATTEMPTS_SECONDS, Market
-from shared.settings import ExchangeSettings
+from shared.sections import ExchangeSettings
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class CandleListener:
         self,
         market: Market,
         settings: ExchangeSettings,
-        on_candle: Callable[[Candle], None],
+        on_candle: Callable[[Candle], object],
         rng: random.Random | None = None,
     ) -> None:
         self.market = market

@@ -1,7 +1,8 @@
-"""One market's producer process, wired: listener → publisher → broker, and a heartbeat beside them.
+"""One market's producer process, wired: listener and repair → publisher → broker, and a heartbeat beside them.
 
-Life: listen at once; meanwhile wait for the broker, check that it loses nothing, and publish; at SIGTERM or SIGINT stop
-reading, hand over what is held within ``publisher.drain_seconds``, and leave. A second signal leaves at once.
+Life: listen at once; meanwhile wait for the broker, check that it loses nothing, and publish; find out where each
+series continues, and repair what is missing; at SIGTERM or SIGINT stop reading, hand over what is held within
+``publisher.drain_seconds``, and leave. A second signal leaves at once.
 """
 
 import asyncio
@@ -13,9 +14,15 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from producers.completeness import Completeness
 from producers.listener import CandleListener
+from producers.progress import Progress
 from producers.publisher import Publisher
+from producers.repair import MarketTime, Repairer
+from producers.rest import RestClient
+from producers.roster import Roster
 from producers.share import Share
+from producers.weight import WeightBudget
 from shared.backoff import backoff
 from shared.broker import (
     CONNECTION_ERRORS,
@@ -26,6 +33,7 @@ from shared.broker import (
     check_server,
     fatal_answer,
 )
+from shared.candle import Candle
 from shared.errors import SettingsError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.market import Market
@@ -35,6 +43,56 @@ from shared.stopping import StopRequests, stop_signals
 log = logging.getLogger(__name__)
 
 _GOODBYE_SECONDS = 0.3
+
+
+class Producer:
+    """The parts of one market's producer and how they hold together.
+
+    Args:
+        market: which.
+        settings: the settings in force.
+        share: this process's part of the series.
+        client: connection to the broker.
+    """
+
+    def __init__(self, market: Market, settings: Settings, share: Share, client: AsyncClient) -> None:
+        self.market = market
+        self.settings = settings
+        self.share = share
+        self.client = client
+        repair = settings.repair
+        self.completeness = Completeness(int(repair.grace_seconds * 1000), int(repair.quiet_seconds * 1000))
+        self.publisher = Publisher(client, market, settings, self.completeness.safe)
+        self.listener = CandleListener(market, settings.exchange, self.take)
+        self.rest = RestClient(market, settings.exchange, WeightBudget(market, settings.exchange))
+        self.clock = MarketTime(self.listener.counters, self.rest)
+        self.roster = Roster(
+            market,
+            settings,
+            share,
+            self.listener,
+            self.completeness,
+            Progress(client, Keys(settings.broker.prefix), market),
+            self.rest,
+            self.clock,
+            self.publisher.put_note,
+        )
+        self.repairer = Repairer(
+            self.completeness,
+            self.rest,
+            self.clock,
+            self.take,
+            self.roster.tell,
+            lambda: self.publisher.has_room,
+            repair,
+        )
+
+    def take(self, candle: Candle) -> bool:
+        """Hand a candle to the publisher; one that it refuses stays missing, and is fetched later."""
+        taken = self.publisher.put(candle)
+        if taken:
+            self.completeness.held(candle)
+        return taken
 
 
 async def produce(market: Market, settings: Settings, share: Share) -> int:
@@ -47,47 +105,47 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
         SettingsError: when the market has no series in the settings.
         BrokerError: when the broker cannot be used as it is.
     """
-    series = share.of(settings.series(market))
-    if not settings.series(market):
+    if not settings.groups(market):
         raise SettingsError(f"the settings record nothing of {market}: add it under [[record]]")
     stop = asyncio.Event()
     requests = StopRequests()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, requests, stop)
     client = async_client(settings)
-    publisher = Publisher(client, market, settings)
-    listener = CandleListener(market, settings.exchange, publisher.put)
+    producer = Producer(market, settings, share, client)
+    publisher, listener = producer.publisher, producer.listener
     publishing = asyncio.create_task(_publish(client, settings, publisher))
-    beating = asyncio.create_task(_beat(client, settings, listener, publisher, share))
-    log.info(
-        "recording %d series (share %s) from %s into %s",
-        len(series),
-        share,
-        settings.exchange.websocket(market),
-        broker_name(settings),
-    )
+    working = [asyncio.create_task(producer.roster.run()), asyncio.create_task(producer.repairer.run())]
+    beating = asyncio.create_task(_beat(producer))
+    log.info("recording (share %s) from %s into %s", share, settings.exchange.websocket(market), broker_name(settings))
     try:
-        await listener.add_series(series)
-        await _first_of(stop.wait(), publishing, listener.failed)
+        await _first_of(stop.wait(), publishing, listener.failed, *working)
         await listener.close()
+        await _cancel(working)
         publisher.drain()
         await asyncio.wait({publishing}, timeout=settings.publisher.drain_seconds)
     finally:
         await listener.close()
-        for task in (publishing, beating):
-            task.cancel()
-        await asyncio.gather(publishing, beating, return_exceptions=True)
+        await _cancel([*working, publishing, beating])
         abandoned = publisher.abandon()
         log.info("stopped; %d candles handed over, %d not", publisher.published, abandoned)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
+                await producer.roster.save()
                 await fall_silent(client, Keys(settings.broker.prefix), market)
+        await producer.rest.close()
         await client.aclose()
-    failures: tuple[asyncio.Future[None], ...] = (publishing, listener.failed)
+    failures: tuple[asyncio.Future[None], ...] = (publishing, listener.failed, *working)
     for future in failures:
         if future.done() and not future.cancelled() and (error := future.exception()) is not None:
             raise error
     return abandoned
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _publish(client: AsyncClient, settings: Settings, publisher: Publisher) -> None:
@@ -135,35 +193,52 @@ async def _broker_ready(client: AsyncClient, settings: Settings, publisher: Publ
     return False
 
 
-async def _beat(
-    client: AsyncClient, settings: Settings, listener: CandleListener, publisher: Publisher, share: Share
-) -> None:
+async def _beat(producer: Producer) -> None:
     """Tell the broker every two seconds how this process is, for as long as it lives."""
-    keys = Keys(settings.broker.prefix)
+    keys = Keys(producer.settings.broker.prefix)
     frames, candles = Rate(), Rate()
     while True:
-        counters, now = listener.counters, time.monotonic()
-        delivering, wanted = listener.connections
-        newest = counters.newest
-        body: dict[str, Any] = {
-            "series": len(listener.series),
-            "share": str(share),
-            "connections": delivering,
-            "connections_wanted": wanted,
-            "connections_replaced": counters.replaced,
-            "frames_per_minute": frames.sample(now, counters.frames),
-            "candles_per_minute": candles.sample(now, counters.candles),
-            "malformed": counters.malformed,
-            "silent_channels": counters.silent_channels,
-            "event_time_ms": counters.event_time_ms,
-            "last_candle": str(newest.series) if newest else None,
-            "last_candle_end_ms": newest.end_time_ms if newest else None,
-            "held": publisher.held,
-            "refused": publisher.refused,
-            "published": publisher.published,
-        }
+        body = await _report(producer, frames, candles)
         try:
-            await beat(client, keys, str(listener.market), body)
+            await beat(producer.client, keys, str(producer.market), body)
         except (*CONNECTION_ERRORS, RedisError) as error:
             log.debug("no heartbeat: %s", error)
         await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _report(producer: Producer, frames: Rate, candles: Rate) -> dict[str, Any]:
+    """What a heartbeat says."""
+    listener, publisher, rest = producer.listener, producer.publisher, producer.rest
+    counters, now = listener.counters, time.monotonic()
+    delivering, wanted = listener.connections
+    newest = counters.newest
+    tally = producer.completeness.tally(producer.clock.now_ms)
+    weight = await rest.budget.report()
+    return {
+        "series": len(listener.series),
+        "share": str(producer.share),
+        "connections": delivering,
+        "connections_wanted": wanted,
+        "connections_replaced": counters.replaced,
+        "frames_per_minute": frames.sample(now, counters.frames),
+        "candles_per_minute": candles.sample(now, counters.candles),
+        "malformed": counters.malformed,
+        "silent_channels": counters.silent_channels,
+        "event_time_ms": producer.clock.now_ms,
+        "last_candle": str(newest.series) if newest else None,
+        "last_candle_end_ms": newest.end_time_ms if newest else None,
+        "held": publisher.held,
+        "refused": publisher.refused,
+        "published": publisher.published,
+        "due": tally.due,
+        "missing": tally.missing,
+        "repaired": tally.repaired,
+        "absent": tally.absent,
+        "rest_requests": rest.counters.requests,
+        "rest_weight": rest.counters.weight,
+        "rest_failures": rest.counters.failures,
+        "weight_used": weight.used,
+        "weight_limit": weight.limit,
+        "rest_status": weight.status,
+        "rest_closed_seconds": weight.closed_seconds,
+    }

@@ -1,4 +1,4 @@
-"""Candles to the broker: each is held until Redis has answered for it.
+"""Candles, and notes about their series, to the broker: each is held until Redis has answered for it.
 
 ``put`` never waits, so a burst at a minute's end never holds up a socket; ``run`` sends what is held in pipelines. A
 pipeline's answers are taken one by one: what was accepted is let go, the rest is sent again, in order. When a
@@ -6,8 +6,8 @@ connection breaks between a command and its answer, the candle is sent again and
 storage is idempotent (docs/design.md, "Delivery").
 
 The buffer is bounded. At the bound *new* candles are refused, not old ones thrown out: what is held stays one
-unbroken run from the last candle that the broker has, and what is missing is one run behind it. The first refusal is
-logged at once; when there is room again, a line for each series says how many candles were refused and from when to
+unbroken run from the last candle that the broker has, and what is missing is one run behind it, which is repaired when
+there is room again. The first refusal is logged at once, later a line for each series says how many and from when to
 when.
 """
 
@@ -17,16 +17,18 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from redis.exceptions import RedisError
 
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, fatal_answer
-from shared.candle import Candle, Series, encode_entry
+from shared.candle import Candle, Series
+from shared.entry import encode_entry
 from shared.interval import utc
 from shared.market import Market
+from shared.note import Note
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,19 +41,26 @@ class Publisher:
         client: connection to the broker; closed by whoever opened it.
         market: whose stream is written.
         settings: bounds and key prefix.
+        on_safe: called with each candle that the broker has answered for; must not block and must not raise.
         rng: source of jitter.
     """
 
     def __init__(
-        self, client: AsyncClient, market: Market, settings: Settings, rng: random.Random | None = None
+        self,
+        client: AsyncClient,
+        market: Market,
+        settings: Settings,
+        on_safe: Callable[[Candle], None] = lambda _: None,
+        rng: random.Random | None = None,
     ) -> None:
         self.published = 0
         self.refused = 0
         self._client = client
         self._stream = Keys(settings.broker.prefix).candles(market)
         self._settings = settings
+        self._on_safe = on_safe
         self._rng = rng or random.Random()
-        self._held: deque[Candle] = deque()
+        self._held: deque[Candle | Note] = deque()
         self._filled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._away_since: float | None = None
@@ -63,16 +72,31 @@ class Publisher:
         return len(self._held)
 
     @property
+    def has_room(self) -> bool:
+        """Whether less than half of the buffer is in use: room for what is fetched beside what comes live."""
+        return len(self._held) <= self._settings.publisher.buffer_candles // 2
+
+    @property
     def is_away(self) -> bool:
         """Whether the last attempt to reach the broker failed."""
         return self._away_since is not None
 
-    def put(self, candle: Candle) -> None:
-        """Take a candle over. Never waits; at the bound the candle is refused, counted and logged."""
+    def put(self, candle: Candle) -> bool:
+        """Take a candle over. Never waits; at the bound the candle is refused, counted and logged.
+
+        Returns:
+            Whether it was taken.
+        """
         if len(self._held) >= self._settings.publisher.buffer_candles:
             self._refuse(candle)
-            return
+            return False
         self._held.append(candle)
+        self._filled.set()
+        return True
+
+    def put_note(self, note: Note) -> None:
+        """Take a note over. Notes are few: none is refused."""
+        self._held.append(note)
         self._filled.set()
 
     async def run(self) -> None:
@@ -120,21 +144,24 @@ class Publisher:
         self._stopping.set()
         self._filled.set()
 
-    async def _send(self, batch: Sequence[Candle]) -> BaseException | None:
+    async def _send(self, batch: Sequence[Candle | Note]) -> BaseException | None:
         """Send a batch; let go of what was accepted. The first trouble, or None when all of it was."""
         pipeline = self._client.pipeline(transaction=False)
-        for candle in batch:
-            pipeline.xadd(self._stream, encode_entry(candle))  # type: ignore[arg-type] # invariant dict in redis-py
+        for item in batch:
+            pipeline.xadd(self._stream, encode_entry(item))  # type: ignore[arg-type] # invariant dict in redis-py
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except (*CONNECTION_ERRORS, RedisError) as error:
             return error
-        refused = [
-            (candle, answer) for candle, answer in zip(batch, answers, strict=True) if isinstance(answer, BaseException)
-        ]
+        refused = []
+        for item, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, BaseException):
+                refused.append((item, answer))
+            elif isinstance(item, Candle):
+                self._on_safe(item)
         for _ in batch:
             self._held.popleft()
-        self._held.extendleft(candle for candle, _ in reversed(refused))
+        self._held.extendleft(item for item, _ in reversed(refused))
         self.published += len(batch) - len(refused)
         return refused[0][1] if refused else None
 
@@ -160,8 +187,9 @@ class Publisher:
     def abandon(self) -> int:
         """Give up what is still held, name it and all other losses; how many were held."""
         held = len(self._held)
-        for candle in self._held:
-            self._note_loss(candle)
+        for item in self._held:
+            if isinstance(item, Candle):
+                self._note_loss(item)
         self._held.clear()
         self.report_losses()
         return held

@@ -32,7 +32,7 @@ from producers.kline import (
 from producers.subscription import Method, control_message, pack_channels
 from shared.candle import Candle
 from shared.market import Market
-from shared.settings import ExchangeSettings
+from shared.sections import ExchangeSettings
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ConnectionFailedError(Exception):
 
 @dataclass(slots=True)
 class Counters:
-    """What a process's connections have seen since it started, and the newest event time."""
+    """What a process's connections have seen since it started, the newest event time, and the first one."""
 
     frames: int = 0
     candles: int = 0
@@ -66,6 +66,7 @@ class Counters:
     replaced: int = 0
     silent_channels: int = 0
     event_time_ms: int = 0
+    heard_since_ms: int = 0
     newest: Candle | None = None
 
 
@@ -85,7 +86,7 @@ class Socket:
         address: str,
         market: Market,
         settings: ExchangeSettings,
-        on_candle: Callable[[Candle], None],
+        on_candle: Callable[[Candle], object],
         counters: Counters,
     ) -> None:
         self.address = f"{address}/stream"
@@ -259,6 +260,7 @@ class Socket:
 
     def _seen(self, frame: bytes) -> None:
         self.delivering.set()
+        self._counters.heard_since_ms = self._counters.heard_since_ms or peek_event_time_ms(frame) or 0
         name = peek_channel(frame)
         if name is not None:
             self._unseen.pop(name, None)

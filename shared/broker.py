@@ -22,7 +22,8 @@ from redis.retry import Retry
 
 from shared.errors import BrokerError
 from shared.market import Market
-from shared.settings import Settings, without_secrets
+from shared.sections import without_secrets
+from shared.settings import Settings
 
 SyncClient = redis.Redis
 AsyncClient = redis.asyncio.Redis
@@ -33,6 +34,10 @@ CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
 _SUN_PATH_BYTES = 100  # a Unix socket's path holds 104 bytes on macOS, 108 on Linux
 _OLDEST_REDIS = 7
 _FIXED_OPTIONS = ("protocol", "decode_responses", "encoding")  # of a URL; others would change what answers look like
+
+
+STORED_AT = "stored-at"
+"""Field of ``Keys.stored`` that a writer sets when it has said all it found; no series is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,18 @@ class Keys:
     def dead_letters(self, market: Market) -> str:
         """Stream of a market's entries that could not be stored, each with its reason."""
         return f"{self.prefix}:dead-letters:{{{market}}}"
+
+    def progress(self, market: Market) -> str:
+        """Hash of a market's series: up to where each is safe, as its producers last knew."""
+        return f"{self.prefix}:progress:{{{market}}}"
+
+    def stored(self, market: Market) -> str:
+        """Hash of a market's series: where the newest candle on disk ends, as a writer found it."""
+        return f"{self.prefix}:stored:{{{market}}}"
+
+    def symbols(self, market: Market) -> str:
+        """Hash of what ``candlewick symbols`` added to a market's settings, or took away."""
+        return f"{self.prefix}:symbols:{{{market}}}"
 
     def heartbeat(self, role: str, name: str) -> str:
         """What one living process says of itself: JSON that expires."""

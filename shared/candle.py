@@ -1,12 +1,11 @@
 """The candle: one value from the moment a kline is parsed until it is a row on disk.
 
 A candle is its key: market, symbol, interval and open time. Prices and volumes stay the exchange's own decimal
-strings until the last step, so that no hop can change a digit. ``checked`` is the only door for values from
+strings until the last step, so that no hop can change a digit. ``checked_candle`` is the only door for values from
 outside (a frame, a REST row, a stream entry): what passes it is safe to store and safe to use in a path.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, cast
@@ -32,6 +31,20 @@ class Series(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.market} {self.symbol}-{self.interval}"
+
+    @property
+    def field(self) -> str:
+        """Its name among the market's series, such as ``BTCUSDT@1m``."""
+        return f"{self.symbol}@{self.interval}"
+
+
+def series_of_field(market: Market, field: str) -> Series | None:
+    """The series that ``Series.field`` names; None for any other text."""
+    symbol, _, interval = field.partition("@")
+    try:
+        return checked_series(market, symbol, interval)
+    except MalformedCandleError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +135,8 @@ def checked_candle(
     Raises:
         MalformedCandleError: naming the value that is wrong.
     """
-    series = _checked_series(market, symbol, interval)
-    open_time = _checked_time("open time", open_time_ms)
+    series = checked_series(market, symbol, interval)
+    open_time = checked_time("open time", open_time_ms)
     if not series.interval.is_open_time(open_time):
         raise MalformedCandleError(f"open time {open_time} is not on the grid of {series.interval}")
     try:
@@ -134,7 +147,7 @@ def checked_candle(
         raise MalformedCandleError(f"prices and volumes are not plain decimals: {decimals!r:.200}")
     if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
         raise MalformedCandleError(f"number of trades {trade_num!r:.40} is not a count")
-    event_time = _checked_time("event time", event_time_ms)
+    event_time = checked_time("event time", event_time_ms)
     first, high, low, last, volume, quote_volume, taker_base, taker_quote = cast("tuple[str, ...]", decimals)
     return Candle(
         series=series,
@@ -154,7 +167,8 @@ def checked_candle(
     )
 
 
-def _checked_series(market: Market, symbol: object, interval: object) -> Series:
+def checked_series(market: Market, symbol: object, interval: object) -> Series:
+    """A series from untrusted names; MalformedCandleError names the one that is wrong."""
     if not isinstance(interval, str):
         raise MalformedCandleError(f"interval {interval!r:.40} is not known")
     if not isinstance(symbol, str):
@@ -171,75 +185,8 @@ def _series(market: Market, symbol: str, interval: str) -> Series:
     return Series(market, checked_symbol(symbol), known_interval)
 
 
-def _checked_time(name: str, value: object) -> int:
+def checked_time(name: str, value: object) -> int:
+    """``value``, if it is an int of UTC milliseconds between 1970 and 2200; else MalformedCandleError with its name."""
     if type(value) is not int or not 0 <= value < _MAX_TIME_MS:
         raise MalformedCandleError(f"{name} {value!r:.40} is not a time in milliseconds")
     return value
-
-
-def encode_entry(candle: Candle) -> dict[str, str | int]:
-    """A candle as the fields of a stream entry. The market is the stream's; it is not repeated.
-
-    Names and order never vary: Redis stores a repeated set of names once (its listpacks' "same fields" flag).
-    """
-    return {
-        "symbol": candle.series.symbol,
-        "interval": candle.series.interval.value,
-        "open_time_ms": candle.open_time_ms,
-        "open": candle.open,
-        "high": candle.high,
-        "low": candle.low,
-        "close": candle.close,
-        "volume": candle.volume,
-        "quote_volume": candle.quote_volume,
-        "trade_num": candle.trade_num,
-        "taker_buy_base_asset_volume": candle.taker_buy_base_asset_volume,
-        "taker_buy_quote_asset_volume": candle.taker_buy_quote_asset_volume,
-        "source": candle.source,
-        "event_time_ms": candle.event_time_ms,
-        "receive_time_ms": candle.receive_time_ms,
-    }
-
-
-def decode_entry(market: Market, fields: Mapping[bytes, bytes]) -> Candle:
-    """The candle that ``encode_entry`` wrote. Fields it does not know are ignored.
-
-    Raises:
-        MalformedCandleError: when a field is missing, is not UTF-8 or is out of range: whatever bytes come in,
-            this is the only error.
-    """
-    try:
-        text = {name.decode(): value.decode() for name, value in fields.items()}
-        source = text["source"]
-        if not source.isidentifier() or len(source) > MAX_SYMBOL_LENGTH:
-            raise MalformedCandleError(f"source {source!r:.40} is not a word")
-        return checked_candle(
-            market=market,
-            symbol=text["symbol"],
-            interval=text["interval"],
-            open_time_ms=_integer(text["open_time_ms"]),
-            decimals=(
-                text["open"],
-                text["high"],
-                text["low"],
-                text["close"],
-                text["volume"],
-                text["quote_volume"],
-                text["taker_buy_base_asset_volume"],
-                text["taker_buy_quote_asset_volume"],
-            ),
-            trade_num=_integer(text["trade_num"]),
-            source=source,
-            event_time_ms=_integer(text["event_time_ms"]),
-            receive_time_ms=_integer(text["receive_time_ms"]),
-        )
-    except KeyError as missing:
-        raise MalformedCandleError(f"field {missing} is missing") from None
-    except UnicodeDecodeError as error:
-        raise MalformedCandleError(f"a field is not UTF-8: {error.reason}") from None
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20 or not text.isascii() or not text.isdigit():  # noqa: PLR2004 # digits of a 64-bit integer
-        raise MalformedCandleError(f"{text!r:.40} is not a whole number")
-    return int(text)

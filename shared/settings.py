@@ -10,10 +10,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,170 +20,30 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from shared.candle import Series, checked_symbol
-from shared.errors import MalformedCandleError, SettingsError
+from shared.candle import Series
+from shared.errors import SettingsError
 from shared.interval import Interval
-from shared.market import MAX_CHANNELS_PER_CONNECTION, Market
+from shared.market import Market
+from shared.sections import (
+    DEFAULT_RECORD,
+    BrokerSettings,
+    DataSettings,
+    Duration,
+    ExchangeSettings,
+    LogSettings,
+    PublisherSettings,
+    RecordGroup,
+    RepairSettings,
+    Section,
+    WriterSettings,
+    duration_ms,
+    is_pattern,
+    without_secrets,
+)
 
 DEFAULT_FILE = Path("candlewick.toml")
 ENV_PREFIX = "CANDLEWICK_"
 CONFIG_ENV = "CANDLEWICK_CONFIG"
-
-
-def _symbol(text: str) -> str:
-    try:
-        return checked_symbol(text.strip().upper())
-    except MalformedCandleError as error:
-        raise ValueError(str(error)) from None
-
-
-def _address(text: str, schemes: tuple[str, ...]) -> str:
-    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        raise ValueError(f"an address begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-    try:
-        parts = urlsplit(text)
-        named = parts.path if parts.scheme == "unix" else parts.hostname and (parts.port or True)
-    except ValueError:
-        named = None
-    if not named:
-        raise ValueError(
-            "an address names a host and, after a colon, a port; / ? # in a password are written %2F %3F %23"
-        )
-    return text.rstrip("/")
-
-
-def _websocket_address(text: str) -> str:
-    return _address(text, ("ws", "wss"))
-
-
-def _http_address(text: str) -> str:
-    return _address(text, ("http", "https"))
-
-
-def _broker_address(text: str) -> str:
-    if not text:
-        return text
-    return _address(text, ("redis", "rediss", "unix", "valkey", "valkeys"))
-
-
-Symbol = Annotated[str, AfterValidator(_symbol)]
-WebSocketAddress = Annotated[str, AfterValidator(_websocket_address)]
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataSettings(_Section):
-    """Where files live."""
-
-    folder: Path = Field(Path("data"), description="folder of the dataset and of the embedded broker")
-
-
-class BrokerSettings(_Section):
-    """The broker: an embedded Valkey, or any Redis 7.0 or Valkey 8 and above by URL."""
-
-    url: Annotated[str, AfterValidator(_broker_address)] = Field(
-        "", description="redis://, rediss:// or unix://; empty: the embedded Valkey in the data folder"
-    )
-    username: str = Field("", description="user name, where the URL names none")
-    password: SecretStr = Field(SecretStr(""), description="password, where the URL names none; never logged")
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
-        "candlewick", description="first part of every key"
-    )
-    retention_days: Annotated[float, Field(gt=0)] = Field(
-        7.0, description="days that entries stay in a stream for replay after they were written"
-    )
-    timeout_seconds: Seconds = Field(5.0, description="longest wait for one answer")
-
-
-class ExchangeSettings(_Section):
-    """Where the exchange is and how its connections are kept."""
-
-    simulator: Annotated[str, AfterValidator(lambda text: text and _http_address(text))] = Field(
-        "", description="address of `candlewick simulate`; takes the place of all addresses below"
-    )
-    spot_websocket: WebSocketAddress = Field(Market.SPOT.facts.websocket, description="base address, spot")
-    usdt_futures_websocket: WebSocketAddress = Field(
-        Market.USDT_FUTURES.facts.websocket, description="base address, USDT-margined futures"
-    )
-    coin_futures_websocket: WebSocketAddress = Field(
-        Market.COIN_FUTURES.facts.websocket, description="base address, coin-margined futures"
-    )
-    channels_per_connection: Annotated[int, Field(ge=1, le=MAX_CHANNELS_PER_CONNECTION)] = Field(
-        200, description="most channels on one connection; the exchange allows 1024, clients keep to 200"
-    )
-    open_timeout_seconds: Seconds = Field(10.0, description="longest wait for a connection")
-    acknowledge_timeout_seconds: Seconds = Field(10.0, description="longest wait for the answer to SUBSCRIBE")
-    silence_timeout_seconds: Seconds = Field(60.0, description="a connection without a kline for so long is replaced")
-    lifetime_hours: Annotated[float, Field(gt=0, le=24)] = Field(
-        23.5, description="a connection is replaced at this age; the exchange closes it at 24 hours"
-    )
-    retry_most_seconds: Seconds = Field(30.0, description="longest pause between connection attempts")
-
-    def websocket(self, market: Market) -> str:
-        """Base address of a market's WebSocket, without ``/ws`` or ``/stream``."""
-        if self.simulator:
-            address = f"ws{self.simulator.removeprefix('http')}/{market}"
-            return f"{address}/market" if market is Market.USDT_FUTURES else address
-        return str(getattr(self, f"{market}_websocket"))
-
-
-class PublisherSettings(_Section):
-    """How a producer hands candles to the broker."""
-
-    buffer_candles: Annotated[int, Field(ge=1)] = Field(
-        100_000,
-        description="candles held while the broker is away; beyond it new ones are refused and logged",
-    )
-    batch_candles: Annotated[int, Field(ge=1, le=10_000)] = Field(500, description="most candles in one pipeline")
-    drain_seconds: Seconds = Field(4.0, description="how long a stopping producer tries to hand over what it holds")
-
-
-class WriterSettings(_Section):
-    """How the writer turns entries into files."""
-
-    group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
-        "writers", description="consumer group that the writers share"
-    )
-    flush_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
-        0.5, description="pause from the first waiting candle to its flush, when there is little to do"
-    )
-    flush_most_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
-        30.0, description="the pause stretches with the cost of a flush, up to this"
-    )
-    batch_candles: Annotated[int, Field(ge=1)] = Field(50_000, description="a flush begins at so many candles")
-    claim_seconds: Seconds = Field(60.0, description="entries idle for so long are taken over from another writer")
-    threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="partitions written at the same time")
-    cache_mb: Annotated[int, Field(ge=0)] = Field(256, description="most memory for partitions kept between flushes")
-    lock_timeout_seconds: Seconds = Field(
-        0.25, description="longest wait for another writer's lock on a series before the others go on"
-    )
-    log_candles: Annotated[int, Field(ge=0)] = Field(
-        20, description="a flush of more candles logs one summary instead of a line a candle"
-    )
-
-
-class LogSettings(_Section):
-    """What is logged."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is shown")
-
-
-class RecordGroup(_Section):
-    """Symbols of one market, each recorded at each of the intervals."""
-
-    market: Market
-    symbols: Annotated[tuple[Symbol, ...], Field(min_length=1)]
-    intervals: Annotated[tuple[Interval, ...], Field(min_length=1)]
-
-
-DEFAULT_RECORD = (
-    RecordGroup(market=Market.USDT_FUTURES, symbols=("BTCUSDT", "ETHUSDT"), intervals=(Interval.M1,)),
-    RecordGroup(market=Market.COIN_FUTURES, symbols=("BTCUSD_PERP", "ETHUSD_PERP"), intervals=(Interval.M3,)),
-    RecordGroup(market=Market.SPOT, symbols=("BTCUSDT", "BNBUSDT"), intervals=(Interval.M1,)),
-)
 
 
 class Settings(BaseSettings):
@@ -200,9 +59,11 @@ class Settings(BaseSettings):
     )
 
     record: tuple[RecordGroup, ...] = Field(DEFAULT_RECORD, description="what is recorded")
+    history: Duration = Field("", description="how far back a first start reaches, such as 7d; empty: not at all")
     data: DataSettings = DataSettings()
     broker: BrokerSettings = BrokerSettings()
     exchange: ExchangeSettings = ExchangeSettings()
+    repair: RepairSettings = RepairSettings()
     publisher: PublisherSettings = PublisherSettings()
     writer: WriterSettings = WriterSettings()
     log: LogSettings = LogSettings()
@@ -253,14 +114,22 @@ class Settings(BaseSettings):
             return tuple(Interval)
         return tuple(interval for interval in Interval if interval is not Interval.S1)
 
+    def groups(self, market: Market) -> tuple[RecordGroup, ...]:
+        """What is recorded of a market."""
+        return tuple(group for group in self.record if group.market is market)
+
+    def history_ms(self, group: RecordGroup) -> int:
+        """How far back a first start of a group reaches, in ms."""
+        return duration_ms(self.history if group.history is None else group.history)
+
     def series(self, market: Market) -> tuple[Series, ...]:
-        """The market's series in the order they were named, each once."""
+        """The market's series that are named one by one, in their order, each once. Patterns are not among them."""
         return tuple(
             dict.fromkeys(
                 Series(market, symbol, interval)
-                for group in self.record
-                if group.market is market
+                for group in self.groups(market)
                 for symbol in group.symbols
+                if not is_pattern(symbol)
                 for interval in group.intervals
             )
         )
@@ -269,6 +138,11 @@ class Settings(BaseSettings):
     def candles_folder(self) -> Path:
         """Root of the dataset: finished Parquet files and nothing else."""
         return self.data.folder / "candles"
+
+    @property
+    def ledger_folder(self) -> Path:
+        """What is known of the series besides their rows."""
+        return self.data.folder / "ledger"
 
     @property
     def staging_folder(self) -> Path:
@@ -306,7 +180,7 @@ def variables() -> Iterable[str]:
     """Names of all environment variables that are settings."""
     for name, field in Settings.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, _Section):
+        if isinstance(section, type) and issubclass(section, Section):
             yield from (f"{ENV_PREFIX}{name}_{key}".upper() for key in section.model_fields)
         else:
             yield f"{ENV_PREFIX}{name}".upper()
@@ -316,21 +190,14 @@ def describe(settings: Settings) -> Iterable[tuple[str, str, str]]:
     """Every setting as its environment variable, its value and what it means. Secrets are not shown."""
     for name, field in Settings.model_fields.items():
         section = getattr(settings, name)
-        if isinstance(section, _Section):
+        if isinstance(section, Section):
             for key, inner in type(section).model_fields.items():
                 value = getattr(section, key)
                 shown = without_secrets(str(value)) if key == "url" else str(value)
                 yield f"{ENV_PREFIX}{name}_{key}".upper(), shown, inner.description or ""
         else:
-            yield f"{ENV_PREFIX}{name}".upper(), f"{len(section)} groups", field.description or ""
-
-
-def without_secrets(url: str) -> str:
-    """A broker's URL without user, password and options."""
-    if not url:
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+            shown = f"{len(section)} groups" if isinstance(section, tuple) else str(section)
+            yield f"{ENV_PREFIX}{name}".upper(), shown, field.description or ""
 
 
 def _read_toml(file: Path, *, must_exist: bool) -> dict[str, Any]:
@@ -387,4 +254,5 @@ def _near(location: tuple[int | str, ...]) -> str:
             section = RecordGroup
         elif part in section.model_fields and part != "record":
             section = section.model_fields[part].annotation
-    return f", allowed are {', '.join(section.model_fields)}"
+    names = (field.alias or name for name, field in section.model_fields.items())
+    return f", allowed are {', '.join(names)}"

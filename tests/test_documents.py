@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
-from candlewick.commands import exchange, processes, records
+from candlewick.cli import app
 from shared.settings import describe, load_settings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -45,6 +47,6 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_that_documents_name_exist(document: Path) -> None:
-    known = {command.__name__ for command in (*processes.COMMANDS, *records.COMMANDS, *exchange.COMMANDS)}
+    known: Any = getattr(typer.main.get_command(app), "commands", {})
     for name in re.findall(r"`candlewick ([a-z]+)", document.read_text()):
         assert name in known, name

@@ -261,7 +261,7 @@ def test_an_orderly_stop_leaves_nothing_running_nothing_pending_and_everything_o
     write_settings(tmp_path, address, GROUPS, writer={"flush_seconds": 20})
     up = start("up")
     wait_until(lambda: (tmp_path / "log").read_text().count("listening to") == 3, 60)
-    wait_until(lambda: "candles handed over" in (tmp_path / "log").read_text() or _entries(candlewick) > 20, 60)
+    wait_until(lambda: "candles handed over" in (tmp_path / "log").read_text() or _entries(candlewick) > 40, 60)
     os.killpg(up.pid, signal.SIGTERM)
     up.send_signal(signal.SIGTERM)
     assert up.wait(15) == 0

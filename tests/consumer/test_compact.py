@@ -156,7 +156,7 @@ def test_a_writer_and_a_joiner_at_once_lose_nothing(store: Store, tmp_path: Path
     folder = store.root / series_folder(BTC)
     first, late = folder.stat().st_ino, 0
     while late < 150 or folder.stat().st_ino == first:
-        store.write(BTC, [make_candle(BTC, JUNE_30 + DAY_MS + (301 + late) * MINUTE)])
+        store.write(BTC, [make_candle(BTC, JUNE_30 + 4 * DAY_MS + late * MINUTE)])
         late += 1
     joiner.kill()
     joiner.join()

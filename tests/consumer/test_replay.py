@@ -12,7 +12,8 @@ from consumer.read import read_rows
 from consumer.replay import Selection, replay
 from consumer.store import Store
 from shared.broker import Keys
-from shared.candle import Series, encode_entry
+from shared.candle import Series
+from shared.entry import encode_entry
 from shared.errors import SettingsError
 from shared.interval import Interval
 from shared.market import Market

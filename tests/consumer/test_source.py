@@ -9,7 +9,8 @@ import redis
 
 from consumer.source import EntrySource
 from shared.broker import Keys
-from shared.candle import Candle, encode_entry
+from shared.candle import Candle
+from shared.entry import encode_entry
 from shared.market import Market
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
 
@@ -47,7 +48,7 @@ def read_all(source: EntrySource, count: int = 3) -> list[Candle]:
     got: list[Candle] = []
     for _ in range(100):
         entries = source.read(count, block_ms=1)
-        got += [entry.candle for entry in entries]
+        got += [entry.item for entry in entries if isinstance(entry.item, Candle)]
         if not entries and source.is_recovered:
             return got
     raise AssertionError("it does not come to an end")
@@ -94,7 +95,7 @@ def test_entries_left_idle_by_another_consumer_are_claimed_and_only_those(broker
     claimed = living.claim(0, 600)
     assert len(claimed) < 1200, "a claim is bounded and the next goes on where it ended"
     claimed += living.claim(0, 5000)
-    assert [entry.candle for entry in claimed] == candles(1200)
+    assert [entry.item for entry in claimed] == candles(1200)
     living.acknowledge(claimed)
     assert living.pending() == 0
 
@@ -189,7 +190,7 @@ def test_a_stream_that_nobody_reads_is_not_trimmed(broker: Any, keys: Keys) -> N
 def test_the_series_of_an_entry_is_its_stream_s_market(broker: Any, keys: Keys) -> None:
     publish(broker, keys, candles(1))
     entry = next(entry for _ in range(5) for entry in source_of(broker, keys).read(5, 1))
-    assert (entry.market, entry.candle.series) == (MARKET, BTC)
+    assert (entry.market, entry.item.series) == (MARKET, BTC)
 
 
 def test_a_claimed_entry_that_somebody_deleted_is_named_too(broker: Any, keys: Keys) -> None:
@@ -213,7 +214,7 @@ def test_a_full_broker_can_still_be_drained(broker: Any, keys: Keys, caplog: pyt
     broker.config_set("maxmemory", "1mb")
     source = source_of(broker, keys)
     entries = source.read(10, 1)
-    assert [entry.candle for entry in entries] == candles(2)
+    assert [entry.item for entry in entries] == candles(2)
     source.acknowledge(entries)
     assert source.pending() == 1
     assert "stays pending, it is no candle" in caplog.text

@@ -21,7 +21,8 @@ from consumer.layout import series_folder
 from consumer.read import read_rows
 from consumer.writer import Writer
 from shared.broker import Keys
-from shared.candle import Candle, Series, encode_entry
+from shared.candle import Candle, Series
+from shared.entry import encode_entry
 from shared.errors import BrokerError
 from shared.heartbeat import heartbeats
 from shared.interval import Interval

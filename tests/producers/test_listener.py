@@ -17,7 +17,7 @@ from producers.listener import AttemptBudget, CandleListener
 from shared.candle import Candle, Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import ExchangeSettings
+from shared.sections import ExchangeSettings
 from simulator.server import Simulator, SimulatorOptions
 from tests.conftest import JUNE_30
 

@@ -12,7 +12,8 @@ import pytest
 
 from producers.publisher import Publisher
 from shared.broker import Keys, async_client
-from shared.candle import Candle, decode_entry
+from shared.candle import Candle
+from shared.entry import decode_entry
 from shared.errors import BrokerError
 from shared.market import Market
 from shared.settings import Settings, load_settings
@@ -46,7 +47,8 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def published(client: Any, keys: Keys) -> list[Candle]:
     entries = client.xrange(keys.candles(Market.USDT_FUTURES))
-    return [decode_entry(Market.USDT_FUTURES, fields) for _, fields in entries]
+    decoded = [decode_entry(Market.USDT_FUTURES, fields) for _, fields in entries]
+    return [item for item in decoded if isinstance(item, Candle)]
 
 
 async def test_a_burst_is_in_the_stream_once_and_in_order(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.candle import Candle, Series, checked_symbol, decode_entry, encode_entry
+from shared.candle import Candle, Series, checked_symbol
+from shared.entry import decode_entry, encode_entry
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
@@ -52,6 +53,7 @@ def test_whatever_bytes_an_entry_holds_it_is_a_candle_or_malformed(
         fields[name] = data.draw(st.binary(max_size=40))
     with contextlib.suppress(MalformedCandleError):
         decoded = decode_entry(Market.SPOT, fields | noise)
+        assert isinstance(decoded, Candle)
         assert decoded.series.interval.is_open_time(decoded.open_time_ms)
         assert checked_symbol(decoded.series.symbol)
 

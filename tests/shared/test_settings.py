@@ -65,7 +65,7 @@ GROUP = '[[record]]\nmarket = "{}"\nsymbols = ["{}"]\nintervals = ["{}"]\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[brokr]\n", "brokr: there is no such setting, allowed are record, data, broker"),
+        ("[brokr]\n", "brokr: there is no such setting, allowed are record, history, data, broker"),
         ('[broker]\nurk = "x"\n', "broker.urk: there is no such setting, allowed are url"),
         ('[broker]\nurl = "http://secret@x"\n', "broker.url: an address begins with redis://"),
         ('[broker]\nurl = "redis://:12#secret@x:6379"\n', "broker.url: an address names a host"),

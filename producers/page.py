@@ -1,0 +1,74 @@
+"""How much of a series one klines request asks for, and what it costs. Pure.
+
+Weights are Binance's: spot 2 whatever the limit; futures 1 below 100 rows, 2 below 500, 5 up to 1000, 10 above. So a
+futures page of 499 rows costs the least a row (250 rows a weight; 1500 rows: 150), and few rows cost half of that.
+
+Spot and USDT-M answer the oldest rows from ``startTime`` on. COIN-M answers those nearest to ``endTime`` and refuses
+more than 200 days: its pages are cut so that all of a page's open times fit into one answer, and then it does not
+matter from which end the exchange counts.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.candle import Candle, Series
+from shared.interval import DAY_MS, Interval
+from shared.market import Market
+
+_CHEAPEST_PAGE = {Market.SPOT: 1000, Market.USDT_FUTURES: 499, Market.COIN_FUTURES: 499}
+_LIGHT_PAGE = 99
+_COIN_MOST_MS = 200 * DAY_MS
+
+
+class Page(NamedTuple):
+    """One klines request.
+
+    Attributes:
+        from_ms: first open time asked for.
+        end_ms: open time to stop before; None for as many rows as the limit allows.
+        limit: most rows.
+        covers_to_ms: when the answer holds fewer rows than ``limit``, it is all that exists up to here.
+    """
+
+    from_ms: int
+    end_ms: int | None
+    limit: int
+    covers_to_ms: int
+
+
+class Answer(NamedTuple):
+    """What a klines request brought.
+
+    Attributes:
+        candles: the closed ones, ascending.
+        covered_to_ms: they are all that exist from the page's beginning up to here, unless ``is_doubtful``.
+        is_doubtful: whether there were rows that are no candle.
+    """
+
+    candles: Sequence[Candle]
+    covered_to_ms: int
+    is_doubtful: bool = False
+
+
+def klines_weight(market: Market, limit: int) -> int:
+    """Weight of one klines request."""
+    if market is Market.SPOT:
+        return 2
+    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10  # noqa: PLR2004 # Binance's steps
+
+
+def next_page(series: Series, from_ms: int, to_ms: int) -> Page:
+    """The page that begins at an open time and covers as much up to ``to_ms`` as is cheap.
+
+    Args:
+        series: which.
+        from_ms: an open time.
+        to_ms: a candle's end; nothing that opens then or later is wanted.
+    """
+    length = series.interval.typical_ms if series.interval is not Interval.MONTH else 28 * DAY_MS
+    wanted = -(-(to_ms - from_ms) // length)
+    limit = min(wanted, _CHEAPEST_PAGE[series.market]) if wanted > _LIGHT_PAGE else max(wanted, 1)
+    if series.market is not Market.COIN_FUTURES:
+        return Page(from_ms, None, limit, to_ms)
+    end = min(to_ms, from_ms + limit * length, from_ms + _COIN_MOST_MS // length * length)
+    return Page(from_ms, end, limit, end)

@@ -1,0 +1,125 @@
+"""Where each series continues after a restart: the last candle that is known to be safe, kept in the broker.
+
+A producer writes, for each of its series, up to where all candles are in the stream or absent. It never claims more
+than the broker has answered for, so a stale value only means that some candles are fetched once more. When the broker
+has lost it (a new server, a flush), the writers tell where the newest candle on disk ends (``Keys.stored``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from producers.listing import Change
+from shared.broker import STORED_AT, AsyncClient, Keys
+from shared.candle import Series, series_of_field
+from shared.interval import Interval
+from shared.market import Market
+
+_LISTED_AT = "listed-at"
+_ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the broker knows of a market's series.
+
+    Attributes:
+        safe_to_ms: up to where each series is safe.
+        ended: those that came to an end.
+        stored_to_ms: where the newest candle on disk ends; None while no writer has said so.
+        listed_ms: the exchange's time when the market's symbols were last looked up; None: never.
+    """
+
+    safe_to_ms: Mapping[Series, int] = field(default_factory=dict)
+    ended: frozenset[Series] = frozenset()
+    stored_to_ms: Mapping[Series, int] | None = None
+    listed_ms: int | None = None
+
+
+class Progress:
+    """One market's progress in the broker. Every call raises what redis-py raises while the broker is away.
+
+    Args:
+        client: connection to the broker.
+        keys: key names.
+        market: which.
+    """
+
+    def __init__(self, client: AsyncClient, keys: Keys, market: Market) -> None:
+        self._client = client
+        self._keys = keys
+        self._market = market
+        self._saved: dict[str, str] = {}
+
+    async def load(self) -> Known:
+        """What is known now."""
+        progress = _text(await self._client.hgetall(self._keys.progress(self._market)))
+        stored = _text(await self._client.hgetall(self._keys.stored(self._market)))
+        safe: dict[Series, int] = {}
+        ended = set()
+        for name, value in progress.items():
+            series = series_of_field(self._market, name)
+            time_text, _, state = value.partition(" ")
+            if series is not None and time_text.isdigit():
+                safe[series] = int(time_text)
+                if state == _ENDED:
+                    ended.add(series)
+        listed = progress.get(_LISTED_AT, "")
+        return Known(
+            safe,
+            frozenset(ended),
+            self._times(stored) if STORED_AT in stored else None,
+            int(listed) if listed.isdigit() else None,
+        )
+
+    async def save(
+        self, safe_to_ms: Mapping[Series, int], ended: Mapping[Series, int], listed_ms: int, *, everything: bool
+    ) -> None:
+        """Write what has changed since the last time, or everything: the broker may have lost what it had.
+
+        Args:
+            safe_to_ms: up to where each living series is safe.
+            ended: where those ended that did.
+            listed_ms: the exchange's time when symbols were last looked up; 0: not yet.
+            everything: write also what has not changed.
+        """
+        wanted = {series.field: str(time_ms) for series, time_ms in safe_to_ms.items()}
+        wanted |= {series.field: f"{time_ms} {_ENDED}" for series, time_ms in ended.items()}
+        if listed_ms:
+            wanted[_LISTED_AT] = str(listed_ms)
+        changed = {name: value for name, value in wanted.items() if everything or self._saved.get(name) != value}
+        if changed:
+            await self._client.hset(self._keys.progress(self._market), mapping=changed)  # type: ignore[arg-type] # invariant
+            self._saved |= changed
+
+    async def changes(self) -> list[Change]:
+        """What ``candlewick symbols`` asked for, by name."""
+        found = _text(await self._client.hgetall(self._keys.symbols(self._market)))
+        return [change for name, value in sorted(found.items()) if (change := _change(name, value)) is not None]
+
+    def _times(self, stored: Mapping[str, str]) -> dict[Series, int]:
+        return {
+            series: int(value)
+            for name, value in stored.items()
+            if value.isdigit() and (series := series_of_field(self._market, name)) is not None
+        }
+
+
+def encode_change(change: Change) -> str:
+    """A change as the value of its field in ``Keys.symbols``; the field is the symbol."""
+    return orjson.dumps({"record": change.record, "intervals": list(change.intervals)}).decode()
+
+
+def _change(name: str, value: str) -> Change | None:
+    try:
+        body = orjson.loads(value)
+        return Change(name, bool(body["record"]), tuple(Interval(one) for one in body["intervals"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _text(found: Any) -> dict[str, str]:
+    """Redis's answer to HGETALL as text; redis-py types it as whatever any protocol version may return."""
+    return {name.decode(): value.decode() for name, value in found.items()}
