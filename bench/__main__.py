@@ -5,10 +5,16 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import disk, frames, memory, publish
+from bench import disk, frames, memory, publish, repair
 from bench.result import Result
 
-BENCHMARKS = {"frames": frames.run, "publish": publish.run, "disk": disk.run, "memory": memory.run}
+BENCHMARKS = {
+    "frames": frames.run,
+    "publish": publish.run,
+    "disk": disk.run,
+    "repair": repair.run,
+    "memory": memory.run,
+}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from candlewick.commands import exchange, processes, records
+from candlewick.commands import exchange, history, processes, records, symbols
 from candlewick.supervised import watch_supervisor
 from shared.errors import CandlewickError
 
@@ -24,10 +24,12 @@ _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Type
 for panel, commands in (
     ("Record", processes.COMMANDS),
     ("Look at what was recorded", records.COMMANDS),
+    ("Mend", history.COMMANDS),
     ("Look at the exchange, or do without it", exchange.COMMANDS),
 ):
     for command in commands:
         app.command(rich_help_panel=panel, no_args_is_help=False)(command)
+app.add_typer(symbols.app, name="symbols", rich_help_panel="Record")
 
 
 @app.callback(invoke_without_command=True)

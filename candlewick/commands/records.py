@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from candlewick.arguments import counted
-from candlewick.options import Broker, Config, Data, settings_and_flags
+from candlewick.options import Broker, Config, Data, Simulator, settings_and_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,59 @@ def _rendered(frame: "pd.DataFrame", form: str) -> bytes:
         return f"{frame}\n".encode()
 
 
+def audit(
+    market: Annotated[str | None, typer.Argument(help="spot, usdt_futures or coin_futures. [default: all]")] = None,
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="[SYMBOL...]", help="Only these. [default: all]")
+    ] = None,
+    start: From = None,
+    end: To = None,
+    interval: Annotated[str | None, typer.Option(help="Only this interval.", show_default=False)] = None,
+    days: Annotated[bool, typer.Option("--days", help="Show every day, not only those with gaps.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Fetch what is missing over REST, then count again.")
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="rest|archive|URL|DIR", help="Compare every value, too. Nothing is changed."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: Config = None,
+    data: Data = None,
+    simulator: Simulator = None,
+) -> None:
+    """Count what is expected, stored, absent and missing, from the Parquet files themselves.
+
+    Leaves with 1 when anything is missing, wrong, unreadable or different.
+    """
+    from candlewick import auditing
+    from candlewick.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
+
+    settings, *_ = settings_and_flags(config, data, simulator=simulator)
+    chosen = auditing.chosen_series(
+        settings,
+        parse_market(market) if market else None,
+        [parse_symbol(symbol) for symbol in symbols or ()],
+        parse_interval(interval) if interval else None,
+    )
+    start_ms, end_ms = milliseconds(parse_time(start, "--from")), milliseconds(parse_time(end, "--to"))
+    found = auditing.audit(settings, chosen, start_ms, end_ms)
+    if repair:
+        auditing.repair(settings, found)
+        found = auditing.audit(settings, chosen, start_ms, end_ms)
+    compared = auditing.compare(settings, found, against) if against is not None else []
+    if json:
+        import orjson
+
+        print(orjson.dumps(auditing.as_json(found, compared), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(auditing.render(found, days=days))
+        for line in auditing.render_comparisons(compared):
+            print(line)
+    good = all(one.is_good for one in found) and not any(one.different or one.troubles for one in compared)
+    raise typer.Exit(0 if good else 1)
+
+
 def replay(
     into: Annotated[Path, typer.Option("--into", help="Folder for the new store; not the one that is recorded to.")],
     market: Annotated[str | None, typer.Option(help="Only this market.", show_default=False)] = None,
@@ -142,4 +195,4 @@ def compact(
     print(f"joined {counted(files, 'file')} into {counted(months, 'month')}")
 
 
-COMMANDS: tuple[Callable[..., Any], ...] = (read, replay, compact)
+COMMANDS: tuple[Callable[..., Any], ...] = (read, audit, replay, compact)

@@ -56,8 +56,8 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-RECORDING = ["up", "down", "status", "settings", "produce", "write", "broker", "health"]
-LOOKING = ["read", "replay", "compact", "watch", "parse", "simulate", "demo"]
+RECORDING = ["up", "down", "status", "settings", "produce", "write", "broker", "health", "symbols"]
+LOOKING = ["read", "audit", "backfill", "replay", "compact", "watch", "parse", "simulate", "demo"]
 
 
 @pytest.mark.parametrize("command", [*RECORDING, *LOOKING])

@@ -1,0 +1,290 @@
+"""Not one candle missing: the whole pipeline against an exchange where everything goes wrong."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from redis.exceptions import RedisError
+
+from candlewick import auditing
+from consumer.audit import SeriesAudit
+from consumer.layout import series_folder
+from consumer.ledger import Ledger
+from consumer.read import read_rows
+from consumer.table import EMPTY
+from shared.broker import Keys, sync_client
+from shared.candle import Series
+from shared.errors import StoreError
+from shared.heartbeat import heartbeats
+from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
+from shared.market import Market
+from shared.settings import Settings, load_settings
+from tests.candlewick.conftest import Run, Start
+from tests.candlewick.test_pipeline import write_settings
+from tests.conftest import JUNE_30, RealServer, wait_until
+
+BASE, NEXT_DAY = "2024-06-30T00:00", "2024-07-01T00:00"
+REST = {
+    Market.SPOT: "/spot/api/v3",
+    Market.USDT_FUTURES: "/usdt_futures/fapi/v1",
+    Market.COIN_FUTURES: "/coin_futures/dapi/v1",
+}
+QUICK = {
+    "silence_timeout_seconds": 3,
+    "open_timeout_seconds": 3,
+    "acknowledge_timeout_seconds": 3,
+    "rest_timeout_seconds": 3,
+    "retry_most_seconds": 1,
+    "symbols_seconds": 3,
+}
+
+
+def control(address: str) -> dict[str, Any]:
+    """What the simulated exchange says of itself."""
+    found: dict[str, Any] = httpx.get(f"{address}/control", timeout=30).json()
+    return found
+
+
+def held_by_the_exchange(address: str, series: Series, begin_ms: int, end_ms: int) -> dict[int, tuple[float, ...]]:
+    """Open time and values of every kline that the exchange has, asked over REST while no fault is on."""
+    found: dict[int, tuple[float, ...]] = {}
+    step = 500 * series.interval.typical_ms
+    for start in range(begin_ms, end_ms, step):
+        answer = httpx.get(
+            f"{address}{REST[series.market]}/klines",
+            params={
+                "symbol": series.symbol,
+                "interval": series.interval.value,
+                "startTime": start,
+                "endTime": min(start + step, end_ms) - 1,
+                "limit": 1000,
+            },
+            timeout=30,
+        )
+        answer.raise_for_status()
+        for row in answer.json():
+            found[row[0]] = tuple(float(row[column]) for column in (1, 2, 3, 4, 5, 7, 8, 9, 10))
+    return found
+
+
+def stored(root: Path, series: Series) -> dict[int, tuple[float, ...]]:
+    """Open time and values of every row on disk."""
+    rows = read_rows(root, series) if (root / series_folder(series)).is_dir() else EMPTY
+    return {int(time): tuple(map(float, values)) for time, values in zip(rows.times, rows.values.T, strict=True)}
+
+
+def audits(settings: Settings, end_ms: int | None) -> list[SeriesAudit]:
+    """Every series that is known by now, audited up to a time."""
+    try:
+        chosen = auditing.chosen_series(settings, None, (), None)
+    except StoreError:
+        return []
+    return auditing.audit(settings, chosen, None, end_ms)
+
+
+def is_complete(settings: Settings, series: int, end_ms: int) -> bool:
+    """Whether so many series are known, or more, and nothing is missing of any of them up to a time."""
+    found = audits(settings, end_ms)
+    return len(found) >= series and all(one.is_good for one in found)
+
+
+def reported(settings: Settings, name: str) -> int:
+    """The greatest value that any producer's heartbeat gives for a name; 0 while there is none."""
+    client = sync_client(settings)
+    try:
+        alive = heartbeats(client, Keys(settings.broker.prefix))
+        return max((int(body[name]) for (role, _), body in alive.items() if role != "writer"), default=0)
+    except (RedisError, OSError):
+        return 0
+    finally:
+        client.close()
+
+
+@pytest.mark.timeout(600)
+def test_with_every_fault_at_once_a_day_of_thirty_series_ends_without_a_missing_candle(
+    tmp_path: Path, simulator: Callable[..., str], start: Start, candlewick: Run
+) -> None:
+    faults = ["--fault", "all", "--fault", "delisting=25"]
+    address = simulator(
+        "--speed", 1440, "--start", BASE, "--end", NEXT_DAY, "--updates", 1, "--wait-for", 12, "--seed", 7, *faults
+    )
+    groups: list[dict[str, Any]] = [
+        {"market": "spot", "symbols": ["BTCUSDT", "BNBUSDT", "ETHUSDT", "SOLUSDT"], "intervals": ["1m", "5m", "1h"]},
+        {"market": "usdt_futures", "symbols": ["*"], "intervals": ["1m", "3m"]},
+        {"market": "coin_futures", "symbols": ["*_PERP"], "intervals": ["1m", "3m", "15m", "1d"]},
+    ]
+    repair = {"grace_seconds": 1200, "quiet_seconds": 2400}
+    path = write_settings(tmp_path, address, groups, exchange=QUICK | {"simulator": address}, repair=repair)
+    settings, end_ms = load_settings(path), JUNE_30 + DAY_MS
+    up = start("up", "--config", path)
+
+    wait_until(lambda: control(address)["time_ms"] > end_ms + HOUR_MS, 300)
+    met = control(address)
+    httpx.patch(f"{address}/control/faults", json={"all": 0, "holes": met["faults"]["holes"]})
+    wait_until(lambda: is_complete(settings, 30, end_ms), 200)
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(20) == 0
+
+    audit = candlewick("audit", "--config", path, "--to", NEXT_DAY)
+    assert audit.returncode == 0, audit.stdout
+    found = audits(settings, end_ms)
+    assert sum(one.missing for one in found) == 0
+    for one in found:
+        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        assert stored(settings.candles_folder, one.series) == truth, one.series
+        assert one.absent == one.expected - len(truth), one.series
+    assert sum(one.absent for one in found) > 10
+    assert sum(one.stored for one in found) > 9_000
+    assert any(one.ended for one in found)
+    broken = sum(met["injected"].get(name, 0) for name in ("drop", "close", "shutdown", "silent_connection"))
+    assert broken > 15, "a connection every few seconds"
+    assert not {"no_close", "late_close", "corrupt", "truncated", "duplicate", "out_of_order"} - met["injected"].keys()
+    assert not {"rest_5xx", "rest_slow", "rest_garbage", "listing", "delisting"} - met["injected"].keys()
+    assert all(pool["calls_while_banned"] == 0 for pool in met["weights"].values())
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("broker_away", [False, True], ids=["", "with the broker away"])
+def test_a_producer_that_is_killed_and_comes_back_after_an_hour_misses_nothing(
+    tmp_path: Path,
+    simulator: Callable[..., str],
+    start: Start,
+    make_server: Callable[..., RealServer],
+    broker_away: bool,
+) -> None:
+    address = simulator("--speed", 600, "--start", BASE, "--updates", 1, "--wait-for", 3)
+    groups = [{"market": "usdt_futures", "symbols": ["BTCUSDT", "ETHUSDT", "币安人生USDT"], "intervals": ["1m"]}]
+    server = make_server()
+    path = write_settings(tmp_path, address, groups, broker={"url": server.url}, repair={"grace_seconds": 300})
+    settings = load_settings(path)
+    start("write", "--config", path)
+    producer = start("produce", "usdt_futures", "--config", path)
+    wait_until(lambda: is_complete(settings, 3, JUNE_30 + 10 * MINUTE_MS), 90)
+
+    producer.kill()
+    producer.wait()
+    died_ms = control(address)["time_ms"]
+    if broker_away:
+        server.kill()
+    wait_until(lambda: control(address)["time_ms"] > died_ms + HOUR_MS, 90)
+    start("produce", "usdt_futures", "--config", path)
+    if broker_away:
+        wait_until(lambda: control(address)["time_ms"] > died_ms + 2 * HOUR_MS, 90)
+        server.start()
+    until_ms = died_ms + 3 * HOUR_MS
+    wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 90)
+    wait_until(lambda: is_complete(settings, 3, until_ms), 90)
+    for one in audits(settings, until_ms):
+        assert one.absent == 0
+        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        got = stored(settings.candles_folder, one.series)
+        assert {time: row for time, row in got.items() if time < one.to_ms} == truth
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("status", [429, 418])
+def test_a_ban_is_obeyed_by_all_shown_in_status_and_holds_up_no_live_candle(
+    tmp_path: Path, simulator: Callable[..., str], start: Start, candlewick: Run, status: int
+) -> None:
+    address = simulator("--speed", 60, "--start", BASE, "--updates", 1, "--fault", "no_close=0.4")
+    groups = [
+        {"market": "usdt_futures", "symbols": ["BTCUSDT", "ETHUSDT", "SOLUSDT"], "intervals": ["1m"]},
+        {"market": "coin_futures", "symbols": ["BTCUSD_PERP", "ETHUSD_PERP"], "intervals": ["1m"]},
+    ]
+    path = write_settings(tmp_path, address, groups)
+    settings = load_settings(path)
+    start("up", "--config", path)
+
+    wait_until(lambda: reported(settings, "repaired") > 0, 60)
+    closing = {"pool": "futures", "status": status, "seconds": 25}
+    httpx.post(f"{address}/control/rest", json=closing, timeout=30).raise_for_status()
+    wait_until(lambda: reported(settings, "rest_status") == status, 60)
+    before = sum(one.stored for one in audits(settings, None))
+    assert f"REST answers {status}: nothing is asked for" in candlewick("status", "--config", path).stdout
+    wait_until(lambda: sum(one.stored for one in audits(settings, None)) > before + 5, 60)
+    assert control(address)["weights"]["futures"]["closed_seconds"] > 0, (
+        "live candles came while nothing could be asked"
+    )
+
+    wait_until(lambda: control(address)["weights"]["futures"]["closed_seconds"] == 0, 60)
+    until_ms = control(address)["time_ms"] - control(address)["time_ms"] % MINUTE_MS
+    wait_until(lambda: is_complete(settings, 5, until_ms), 90)
+    assert control(address)["weights"]["futures"]["calls_while_banned"] == 0
+
+
+@pytest.mark.timeout(300)
+def test_every_symbol_of_a_real_list_is_recorded_while_symbols_come_and_go(
+    tmp_path: Path, simulator: Callable[..., str], start: Start, candlewick: Run, real_data: Path
+) -> None:
+    address = simulator("--speed", 60, "--start", BASE, "--updates", 0, "--exchange-info", real_data / "exchange_info")
+    groups = [{"market": "spot", "symbols": ["*"], "intervals": ["1m"]}]
+    path = write_settings(tmp_path, address, groups, exchange={"simulator": address, "symbols_seconds": 2})
+    settings = load_settings(path)
+    trading = 1262
+    start("up", "--config", path, stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(auditing.known_series(settings)) >= trading, 120)
+    assert control(address)["accepted"] == 7, "200 channels each, and none closed for too many messages"
+
+    httpx.post(f"{address}/control/symbols", json={"market": "spot", "list": ["NEWUSDT"], "delist": ["BTCUSDT"]})
+    listed_ms = control(address)["time_ms"]
+    new, old = (Series(Market.SPOT, symbol, Interval.M1) for symbol in ("NEWUSDT", "BTCUSDT"))
+    ledger = Ledger(settings.ledger_folder)
+    wait_until(lambda: ledger.read(old).end_ms is not None, 60)
+    assert ledger.read(old).reason == "its status is BREAK"
+    wait_until(lambda: min(stored(settings.candles_folder, new), default=2**62) <= listed_ms, 60)
+    assert stored(settings.candles_folder, old), "nothing is deleted"
+    assert control(address)["accepted"] == 7, "no other series was disturbed"
+
+    removed = candlewick("symbols", "remove", "spot", "ETHUSDT", "--config", path)
+    assert removed.returncode == 0, removed.stderr
+    assert "removed by command: ETHUSDT" in removed.stdout
+    eth = new._replace(symbol="ETHUSDT")
+    wait_until(lambda: ledger.read(eth).end_ms is not None, 30)
+    assert candlewick("symbols", "add", "spot", "ETHUSDT", "--config", path).returncode == 0
+    wait_until(lambda: ledger.read(eth).end_ms is None, 30)
+    until_ms = listed_ms + 2 * MINUTE_MS
+    wait_until(lambda: reported(settings, "event_time_ms") > until_ms and reported(settings, "missing") == 0, 120)
+    wait_until(lambda: all(one.is_good for one in audits(settings, until_ms)), 60)
+    assert control(address)["accepted"] == 7
+
+
+def test_a_first_start_reaches_back_and_a_broker_that_forgot_everything_is_told_by_the_disk(
+    tmp_path: Path,
+    simulator: Callable[..., str],
+    start: Start,
+    make_server: Callable[..., RealServer],
+) -> None:
+    address = simulator("--speed", 300, "--start", "2024-06-30T12:00", "--updates", 1)
+    groups: list[dict[str, Any]] = [
+        {"market": "coin_futures", "symbols": ["BTCUSD_PERP"], "intervals": ["1m"], "history": "30h"},
+        {"market": "coin_futures", "symbols": ["ETHUSD_PERP"], "intervals": ["1h", "1d", "1w"], "history": "3w"},
+    ]
+    server = make_server()
+    path = write_settings(tmp_path, address, groups, broker={"url": server.url}, repair={"grace_seconds": 300})
+    settings = load_settings(path)
+    writer = start("write", "--config", path)
+    producer = start("produce", "coin_futures", "--config", path)
+    noon_ms = JUNE_30 + 12 * HOUR_MS
+    wait_until(lambda: is_complete(settings, 4, noon_ms), 60)
+    btc, hourly, daily, weekly = (one.from_ms for one in audits(settings, noon_ms))
+    assert 29 * HOUR_MS < noon_ms - btc < 31 * HOUR_MS
+    assert 20 * DAY_MS < noon_ms - hourly < 22 * DAY_MS
+    assert 20 * DAY_MS < noon_ms - daily < 23 * DAY_MS
+    assert 20 * DAY_MS < noon_ms - weekly < 28 * DAY_MS
+
+    producer.kill()
+    producer.wait()
+    writer.kill()
+    writer.wait()
+    died_ms = control(address)["time_ms"]
+    client = sync_client(settings)
+    client.flushall()
+    client.close()
+    wait_until(lambda: control(address)["time_ms"] > died_ms + HOUR_MS, 60)
+    start("produce", "coin_futures", "--config", path)
+    start("write", "--config", path)
+    wait_until(lambda: is_complete(settings, 4, died_ms + HOUR_MS), 90)
