@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import disk, frames, memory, publish, repair
+from bench import disk, frames, market, publish, repair
 from bench.result import Result
 
 BENCHMARKS = {
@@ -13,7 +13,7 @@ BENCHMARKS = {
     "publish": publish.run,
     "disk": disk.run,
     "repair": repair.run,
-    "memory": memory.run,
+    "market": market.run,
 }
 
 

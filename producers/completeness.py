@@ -32,6 +32,7 @@ ABSENT_AGAIN_MS = (MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
 """How long after an absence was found, and after each further question, it is asked for again."""
 
 _LEAST_PATIENCE_MS = 1000
+_MOST_DOUBTS = 4  # answers in a row with rows that are no candles, before what is not in them counts as absent
 
 
 class Ask(NamedTuple):
@@ -85,6 +86,7 @@ class _Account:
         absences: what is still asked for again.
         patience_ms: how long after its end the oldest missing candle is asked for.
         not_before_ms: no question before.
+        doubts: how many answers in a row held rows that are no candles.
         is_asked: whether a question is under way.
         is_resolved: whether it is known where the series continues; before, its progress is nobody's business.
         reaches_back: whether nothing says that there are candles at ``began_ms``: a listing may be younger.
@@ -100,6 +102,7 @@ class _Account:
     safe: Spans = field(default_factory=Spans)
     absences: list[_Absence] = field(default_factory=list)
     not_before_ms: int = 0
+    doubts: int = 0
     is_asked: bool = False
     is_resolved: bool = False
     reaches_back: bool = False
@@ -174,11 +177,15 @@ class Completeness:
             _move_grid(account, candle.open_time_ms)
         account.settled.add(candle.open_time_ms, candle.end_time_ms)
 
-    def safe(self, candle: Candle) -> None:
-        """The broker has answered for a candle."""
-        account = self._accounts.get(candle.series)
-        if account is not None:
-            account.safe.add(candle.open_time_ms, candle.end_time_ms)
+    def safe(self, item: Candle | Note) -> None:
+        """The broker has answered for a candle, or for the note that one is absent."""
+        account = self._accounts.get(item.series)
+        if account is None:
+            return
+        if isinstance(item, Candle):
+            account.safe.add(item.open_time_ms, item.end_time_ms)
+        elif item.kind is NoteKind.ABSENT:
+            account.safe.add(item.from_ms, item.to_ms)
 
     def is_missing(self, candle: Candle) -> bool:
         """Whether a fetched candle is one that has not come yet."""
@@ -264,11 +271,15 @@ class Completeness:
         self._repaired += len(taken)
         if ask.series.interval is Interval.D3 and answer.candles:
             _move_grid(account, answer.candles[-1].open_time_ms)
-        notes = []
+        notes: list[Note] = []
         if ask.again:
             self._asked_again(ask, account, answer, taken, now_ms)
         else:
-            notes = [] if answer.is_doubtful else self._note_absences(ask, account, answer, now_ms)
+            account.doubts = account.doubts + 1 if answer.is_doubtful else 0
+            if account.doubts >= _MOST_DOUBTS:  # one row that never becomes a candle must not block all behind it
+                notes = self._note_absences(ask, account, answer, now_ms, "its row is no candle")
+            elif not answer.is_doubtful:
+                notes = self._note_absences(ask, account, answer, now_ms)
             self._adapt(ask, account, answer, taken, now_ms)
         if account.ending is not None and not self._left(account):
             notes += self._close(ask.series, account, now_ms)
@@ -334,7 +345,7 @@ class Completeness:
                 return Ask(series, next_page(series, absence.begin_ms, absence.end_ms), again=True)
         return None
 
-    def _note_absences(self, ask: Ask, account: _Account, answer: Answer, now_ms: int) -> list[Note]:
+    def _note_absences(self, ask: Ask, account: _Account, answer: Answer, now_ms: int, reason: str = "") -> list[Note]:
         """What the answer should hold and does not, though there are later candles."""
         interval, anchor_ms = ask.series.interval, account.anchor_ms
         covered_to = min(answer.covered_to_ms, self._due_end(ask.series, account, now_ms))
@@ -349,16 +360,17 @@ class Completeness:
         later = max(later, (account.settled.last_ms or 1) - 1)
         notes = []
         for begin, end in present.gaps(covered_from, covered_to):
+            if begin == account.began_ms and account.reaches_back:
+                account.settled.add(begin, end)
+                account.safe.add(begin, end)
+                account.began_ms = end  # not a hole: the exchange has nothing that old
+                continue
             if begin >= later:
                 break  # nothing later: it may still come
             account.settled.add(begin, end)
-            account.safe.add(begin, end)
-            if begin == account.began_ms and account.reaches_back:
-                account.began_ms = end  # not a hole: the exchange has nothing that old
-                continue
             account.absences.append(_Absence(begin, end, now_ms + ABSENT_AGAIN_MS[0]))
             self._absent += _count(interval, [(begin, end)])
-            notes.append(Note(ask.series, NoteKind.ABSENT, begin, end, now_ms))
+            notes.append(Note(ask.series, NoteKind.ABSENT, begin, end, now_ms, reason))
         if account.began_ms < account.settled.end_of_run(account.began_ms):
             account.reaches_back = False
         return notes

@@ -1,8 +1,8 @@
 """What the exchange lists, and which of it is recorded. Pure: exchangeInfo and settings in, symbols out.
 
-A symbol is recorded while its status is one of those in which it trades or may trade again any moment; the others
-(``BREAK``, ``SETTLING``, ``CLOSE`` …) are those of a symbol that is not traded yet or not any more. The names are
-Binance's own; COIN-M calls the field ``contractStatus``.
+A symbol is recorded unless its status is one of those in which it is not traded yet, or not any more (``BREAK``,
+``SETTLING``, ``CLOSE`` …); in all others it trades, or may trade again any moment. The names are Binance's own; COIN-M
+calls the field ``contractStatus``.
 """
 
 import re
@@ -17,7 +17,9 @@ from shared.interval import Interval
 from shared.market import Market
 from shared.sections import RecordGroup, is_pattern
 
-_RECORDED = frozenset({"TRADING", "END_OF_DAY", "HALT", "CANCEL_ONLY", "PRE_SETTLE", "PRE_DELIVERING"})
+_NOT_TRADED = frozenset(
+    {"PENDING_TRADING", "PRE_TRADING", "BREAK", "SETTLING", "DELIVERING", "DELIVERED", "CLOSE", "NOT LISTED"}
+)
 
 
 class Listing(NamedTuple):
@@ -37,8 +39,8 @@ class Listing(NamedTuple):
 
     @property
     def is_recorded(self) -> bool:
-        """Whether a symbol of this status is recorded."""
-        return self.status in _RECORDED
+        """Whether a symbol of this status is recorded; a word that is not known does not end anything."""
+        return self.status not in _NOT_TRADED
 
 
 class Change(NamedTuple):

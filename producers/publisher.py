@@ -41,7 +41,7 @@ class Publisher:
         client: connection to the broker; closed by whoever opened it.
         market: whose stream is written.
         settings: bounds and key prefix.
-        on_safe: called with each candle that the broker has answered for; must not block and must not raise.
+        on_safe: called with each candle and note that the broker has answered for; must not block and must not raise.
         rng: source of jitter.
     """
 
@@ -50,7 +50,7 @@ class Publisher:
         client: AsyncClient,
         market: Market,
         settings: Settings,
-        on_safe: Callable[[Candle], None] = lambda _: None,
+        on_safe: Callable[[Candle | Note], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
         self.published = 0
@@ -157,7 +157,7 @@ class Publisher:
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
                 refused.append((item, answer))
-            elif isinstance(item, Candle):
+            else:
                 self._on_safe(item)
         for _ in batch:
             self._held.popleft()
@@ -200,7 +200,7 @@ class Publisher:
             log.warning(
                 "the broker %s does not take candles: %s; holding up to %d",
                 broker_name(self._settings),
-                error or type(error).__name__,
+                str(error) or type(error).__name__,
                 self._settings.publisher.buffer_candles,
             )
 

@@ -73,10 +73,13 @@ class MarketTime:
         Raises:
             RestUnavailableError: when it cannot be asked.
         """
-        if time.monotonic() - self._asked_at < _TIME_SECONDS:
+        if self.server_ms and time.monotonic() - self._asked_at < _TIME_SECONDS:
             return self.server_ms
         self._asked_at = time.monotonic()
-        self.server_ms = max(self.server_ms, await self._rest.server_time_ms())
+        try:
+            self.server_ms = await self._rest.server_time_ms()
+        except RestRefusedError as error:
+            raise RestUnavailableError(f"the exchange does not tell its time: {error}") from None
         if self._counters.event_time_ms > self.server_ms + _WRONG_BY_MS:
             self._counters.event_time_ms = self._event_ms = self.server_ms
         return self.server_ms

@@ -9,6 +9,7 @@ Source of the format: Binance's REST documentation, "Kline/Candlestick Data" and
 names what bites.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import orjson
 from producers.listing import Listing, parse_listings
 from producers.page import Answer, Page, klines_weight
 from producers.weight import PoolClosedError, WeightBudget
-from shared.candle import Candle, Series, checked_candle
+from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle
 from shared.errors import MalformedCandleError, SettingsError
 from shared.market import Market
 from shared.sections import ExchangeSettings
@@ -84,6 +85,7 @@ class RestClient:
         self.market = market
         self.budget = budget
         self.counters = RestCounters()
+        self._timeout_seconds = settings.rest_timeout_seconds
         self._base = settings.rest(market) + market.facts.rest_prefix
         try:
             self._client = httpx.AsyncClient(
@@ -102,7 +104,7 @@ class RestClient:
         """The exchange's time. It was not earlier than this when the answer came in."""
         answer = await self._get("time", {}, weight=1)
         found = answer.get("serverTime") if isinstance(answer, dict) else None
-        if type(found) is not int or found <= 0:
+        if type(found) is not int or not 0 < found < MAX_TIME_MS:
             raise RestUnavailableError("the answer to /time holds no serverTime")
         return found
 
@@ -139,10 +141,11 @@ class RestClient:
         covered_to = page.covers_to_ms
         if page.end_ms is None and len(rows) >= page.limit:
             covered_to = candles[-1].end_time_ms if candles else page.from_ms
+        is_other = any(candle.open_time_ms < page.from_ms for candle in candles)  # an answer to another question
         return Answer(
             [candle for candle in candles if candle.end_time_ms <= closed_before_ms],
             min(covered_to, closed_before_ms),
-            len(candles) < len(rows),
+            is_other or len(candles) < len(rows),
         )
 
     async def first_open_ms(self, series: Series) -> int | None:
@@ -175,7 +178,8 @@ class RestClient:
         self.counters.requests += 1
         self.counters.weight += weight
         try:
-            answer = await self._client.get(f"{self._base}/{path}", params=question)
+            async with asyncio.timeout(2 * self._timeout_seconds):  # httpx counts each read by itself
+                answer = await self._client.get(f"{self._base}/{path}", params=question)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             self.counters.failures += 1
             raise RestUnavailableError(f"{self._base}: {str(error) or type(error).__name__}") from None

@@ -200,12 +200,12 @@ class Roster:
             self._list_at = time.monotonic() + min(10.0, self._settings.exchange.symbols_seconds)
             return
         self._list_at = time.monotonic() + self._settings.exchange.symbols_seconds
-        before = {one.symbol for one in self._listings or () if one.status != _NOT_LISTED}
-        here = {one.symbol for one in found}
-        if len(before & here) * 2 < len(before):
-            log.error("the exchange lists %d of %d symbols: not believed", len(before & here), len(before))
+        before = {one.symbol for one in self._listings or () if one.is_recorded}
+        still = {one.symbol for one in found if one.is_recorded} & before
+        if len(still) * 2 < len(before):
+            log.error("of %d symbols the exchange lists %d as traded: not believed", len(before), len(still))
             return
-        gone = {one.symbol for one in self._listings or ()} - here
+        gone = {one.symbol for one in self._listings or ()} - {one.symbol for one in found}
         self._listings = [*found, *(Listing(symbol, _NOT_LISTED) for symbol in sorted(gone))]
         self._listed_before_ms, self._listed_ms = self._listed_ms or None, now_ms
         self._warned = ""
@@ -219,6 +219,8 @@ class Roster:
         self._wanted = wanted
         for series in added:
             self._ended.pop(series, None)
+            if self._completeness.is_ending(series):
+                self._completeness.begin(series, now_ms)  # taken up again: it does not end after all
             self._added[series] = _Added(self._clock.now_ms, self._listed_before_ms)
         await self._listener.add_series(added)
         await self._listener.remove_series(gone)
@@ -272,7 +274,7 @@ class Roster:
         listed_before = self._added[series].listed_before_ms or (self._last_life and self._last_life.listed_ms)
         if listed_before and self._listings is not None:
             first_ms = await self._first_kline_ms(series)
-            if first_ms is not None and first_ms > listed_before:
+            if first_ms is not None and series.interval.end(series.interval.floor(first_ms)) > listed_before:
                 return first_ms
         group = self._wanted.get(series)
         history = self._settings.history_ms(group) if group is not None else 0

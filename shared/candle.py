@@ -17,7 +17,9 @@ from shared.market import Market
 MAX_SYMBOL_LENGTH = 60
 """Characters; a folder ``symbol=…`` of four-byte characters then still fits a file name's 255 bytes."""
 
-_MAX_TIME_MS = 7_258_118_400_000  # 2200-01-01: a time beyond it is in the wrong unit
+MAX_TIME_MS = 7_258_118_400_000
+"""2200-01-01: a time beyond it is in the wrong unit."""
+
 _MAX_TRADES = 2**53  # beyond it a float64 no longer counts by one
 _DECIMALS = re.compile(r"\d{1,30}(?:\.\d{1,30})?(?:,\d{1,30}(?:\.\d{1,30})?){7}", re.ASCII)
 
@@ -187,6 +189,6 @@ def _series(market: Market, symbol: str, interval: str) -> Series:
 
 def checked_time(name: str, value: object) -> int:
     """``value``, if it is an int of UTC milliseconds between 1970 and 2200; else MalformedCandleError with its name."""
-    if type(value) is not int or not 0 <= value < _MAX_TIME_MS:
+    if type(value) is not int or not 0 <= value < MAX_TIME_MS:
         raise MalformedCandleError(f"{name} {value!r:.40} is not a time in milliseconds")
     return value

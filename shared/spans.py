@@ -46,19 +46,6 @@ class Spans:
         self._begins[first:last] = [begin_ms]
         self._ends[first:last] = [end_ms]
 
-    def remove(self, begin_ms: int, end_ms: int) -> None:
-        """Take a range out."""
-        if begin_ms >= end_ms:
-            return
-        first = bisect_right(self._ends, begin_ms)
-        last = bisect_left(self._begins, end_ms)
-        if first >= last:
-            return
-        left, right = (self._begins[first], begin_ms), (end_ms, self._ends[last - 1])
-        kept = [span for span in (left, right) if span[0] < span[1]]
-        self._begins[first:last] = [begin for begin, _ in kept]
-        self._ends[first:last] = [end for _, end in kept]
-
     def end_of_run(self, time_ms: int) -> int:
         """The end of the range that holds ``time_ms``; ``time_ms`` itself where none does."""
         index = bisect_right(self._begins, time_ms) - 1

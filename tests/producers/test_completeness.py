@@ -512,10 +512,13 @@ def test_progress_never_passes_what_the_broker_has_not_answered_for() -> None:
         assert account.progress(BTC) == minute(progress)
 
 
-def test_progress_goes_over_what_is_absent() -> None:
+def test_progress_goes_over_what_is_absent_once_that_is_safe_too() -> None:
     found = recorder(holes=[1], minutes=5)
     for one in found.held:
         found.account.safe(make_candle(open_time_ms=one))
+    assert found.account.progress(BTC) == minute(1), "the note that one is absent is not in the stream yet"
+    for note in found.notes:
+        found.account.safe(note)
     assert found.account.progress(BTC) == minute(5)
 
 

@@ -1,0 +1,107 @@
+"""A whole market, ``"*"`` of 1,600 symbols, from the simulated exchange: what each process takes of memory and CPU.
+
+Time runs four times as fast as the exchange's, at the market's own cadence of frames (an open kline every two seconds
+a symbol). CPU is counted from the first whole minute on disk to the fourth, per minute of the exchange's time, so that
+the start is left out.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from bench.result import Result
+
+_SYMBOLS = 1600
+_SPEED = 4
+_FIRST_MINUTE, _LAST_MINUTE = 1, 4
+_PATIENCE_SECONDS = 180
+_COMMAND = [sys.executable, "-P", "-m", "candlewick"]
+
+
+class _Sample(NamedTuple):
+    """CPU seconds of each process so far, and when that was."""
+
+    at: float
+    cpu_seconds: dict[str, float]
+
+
+def run() -> list[Result]:
+    """Record until four minutes of every symbol are on disk."""
+    folder = Path(tempfile.mkdtemp(prefix="cw-", dir=Path.cwd()))
+    record = json.dumps([{"market": "spot", "symbols": ["*"], "intervals": ["1m"]}])
+    environment = os.environ | {"CANDLEWICK_RECORD": record, "CANDLEWICK_LOG_LEVEL": "ERROR"}
+    listed = "spot:" + ",".join(f"S{number}USDT" for number in range(_SYMBOLS))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        simulator = subprocess.Popen(
+            [*_COMMAND, "simulate", "--port", "0", "--speed", str(_SPEED), "--symbols", listed, "--log-level", "ERROR"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        stack.callback(_end, simulator)
+        assert simulator.stdout is not None  # noqa: S101 # it is a pipe
+        address = simulator.stdout.readline().rpartition(" ")[2].strip()
+        flags = ["--simulator", address, "--data", str(folder / "data")]
+        up = subprocess.Popen([*_COMMAND, "up", *flags], env=environment)
+        stack.callback(_end, up)
+        first = _watch(up.pid, folder / "data", _FIRST_MINUTE * _SYMBOLS)
+        last = _watch(up.pid, folder / "data", _LAST_MINUTE * _SYMBOLS)
+        peaks = {name: _peak_mb(process.pid) for name, process in _processes(up.pid, folder / "data").items()}
+    minutes = (last.at - first.at) * _SPEED / 60
+    name = f'"*" of {_SYMBOLS:,} symbols'
+    return [
+        *(Result(f"{name}: peak memory of the {process}", "MB", peak) for process, peak in peaks.items()),
+        *(
+            Result(f"{name}: CPU of the {process}", "s a minute", (seconds - first.cpu_seconds[process]) / minutes)
+            for process, seconds in last.cpu_seconds.items()
+        ),
+    ]
+
+
+def _watch(pid: int, data: Path, rows: int) -> _Sample:
+    """Wait until so many rows are on disk; the CPU that was used by then."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline and _rows(data) < rows:
+        time.sleep(1)
+    used = {name: process.cpu_times() for name, process in _processes(pid, data).items()}
+    return _Sample(time.monotonic(), {name: times.user + times.system for name, times in used.items()})
+
+
+def _rows(data: Path) -> int:
+    command = [*_COMMAND, "status", "--json", "--data", str(data)]
+    status = subprocess.run(command, capture_output=True, check=True)
+    return int(json.loads(status.stdout)["store"]["rows"])
+
+
+def _processes(pid: int, data: Path) -> dict[str, psutil.Process]:
+    found = {}
+    for process in psutil.Process(pid).children():
+        found["writer" if "write" in process.cmdline() else "producer"] = process
+    for process in psutil.process_iter(["name", "cwd"]):
+        if process.info["name"] == "valkey-server" and str(data.resolve()) in (process.info["cwd"] or ""):
+            found["broker"] = process
+    return found
+
+
+def _peak_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
