@@ -164,6 +164,10 @@ class Completeness:
             account.reaches_back = reaches_back
         return account.began_ms
 
+    def began_ms(self, series: Series) -> int:
+        """The first open time that is expected of a series that has begun."""
+        return self._accounts[series].began_ms
+
     def is_resolved(self, series: Series) -> bool:
         """Whether it is known where a series continues."""
         return series in self._accounts and self._accounts[series].is_resolved
@@ -218,7 +222,8 @@ class Completeness:
         if account is None or account.ending is not None:
             return []
         open_ms = _floor(series.interval, now_ms, account.anchor_ms)
-        account.ending, account.end_ms = reason, series.interval.end(open_ms) if with_open else open_ms
+        end_ms = series.interval.end(open_ms) if with_open else open_ms
+        account.ending, account.end_ms = reason, max(end_ms, account.settled.last_ms or 0)  # what came was there
         account.asked_to_ms, account.not_before_ms = 0, account.end_ms + self._grace_ms
         return [] if self._gaps(account, account.end_ms) else self._close(series, account, now_ms)
 

@@ -18,7 +18,7 @@ from shared.interval import Interval
 from shared.market import Market
 
 _LISTED_AT = "listed-at"
-_ENDED = "ended"
+_ENDED, _BEGAN = "ended", "began"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class Known:
     Attributes:
         safe_to_ms: up to where each series is safe.
         ended: those that came to an end.
+        began_ms: when those began whose life ended before it was known where they continue.
         stored_to_ms: where the newest candle on disk ends; None while no writer has said so.
         listed_ms: the exchange's time when the market's symbols were last looked up; None: never.
     """
 
     safe_to_ms: Mapping[Series, int] = field(default_factory=dict)
     ended: frozenset[Series] = frozenset()
+    began_ms: Mapping[Series, int] = field(default_factory=dict)
     stored_to_ms: Mapping[Series, int] | None = None
     listed_ms: int | None = None
 
@@ -58,18 +60,20 @@ class Progress:
         progress = _text(await self._client.hgetall(self._keys.progress(self._market)))
         stored = _text(await self._client.hgetall(self._keys.stored(self._market)))
         safe: dict[Series, int] = {}
+        began: dict[Series, int] = {}
         ended = set()
         for name, value in progress.items():
             series = series_of_field(self._market, name)
             time_text, _, state = value.partition(" ")
             if series is not None and time_text.isdigit():
-                safe[series] = int(time_text)
+                (began if state == _BEGAN else safe)[series] = int(time_text)
                 if state == _ENDED:
                     ended.add(series)
         listed = progress.get(_LISTED_AT, "")
         return Known(
             safe,
             frozenset(ended),
+            began,
             self._times(stored) if STORED_AT in stored else None,
             int(listed) if listed.isdigit() else None,
         )
@@ -93,6 +97,13 @@ class Progress:
         if changed:
             await self._client.hset(self._keys.progress(self._market), mapping=changed)  # type: ignore[arg-type] # invariant
             self._saved |= changed
+
+    async def begin(self, began_ms: Mapping[Series, int]) -> None:
+        """Write down when series began whose progress nobody has written yet: should we die now, they began then."""
+        pipeline = self._client.pipeline(transaction=False)
+        for series, time_ms in began_ms.items():
+            pipeline.hsetnx(self._keys.progress(self._market), series.field, f"{time_ms} {_BEGAN}")
+        await pipeline.execute()
 
     async def changes(self) -> list[Change]:
         """What ``candlewick symbols`` asked for, by name."""

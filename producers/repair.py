@@ -47,7 +47,7 @@ class MarketTime:
         self.server_ms = 0
         self._counters = counters
         self._rest = rest
-        self._asked_at = 0.0
+        self._answered_at = -_TIME_SECONDS
         self._event_ms, self._event_at = 0, time.monotonic()
 
     @property
@@ -65,7 +65,7 @@ class MarketTime:
         """Whether nothing newer has been heard over the WebSocket for some seconds."""
         if self._counters.event_time_ms > self._event_ms:
             self._event_ms, self._event_at = self._counters.event_time_ms, time.monotonic()
-        return time.monotonic() - max(self._event_at, self._asked_at) > _STALE_SECONDS
+        return time.monotonic() - max(self._event_at, self._answered_at) > _STALE_SECONDS
 
     async def ask(self) -> int:
         """The exchange's own clock, asked at most once a second; what it was at the last answer otherwise.
@@ -73,11 +73,11 @@ class MarketTime:
         Raises:
             RestUnavailableError: when it cannot be asked.
         """
-        if self.server_ms and time.monotonic() - self._asked_at < _TIME_SECONDS:
+        if time.monotonic() - self._answered_at < _TIME_SECONDS:
             return self.server_ms
-        self._asked_at = time.monotonic()
         try:
             self.server_ms = await self._rest.server_time_ms()
+            self._answered_at = time.monotonic()
         except RestRefusedError as error:
             raise RestUnavailableError(f"the exchange does not tell its time: {error}") from None
         if self._counters.event_time_ms > self.server_ms + _WRONG_BY_MS:

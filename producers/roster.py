@@ -146,6 +146,8 @@ class Roster:
             self._completeness.begin(series, min(since_ms, now_ms))
         try:
             known = await self._progress.load()
+            if new:
+                await self._progress.begin({series: self._completeness.began_ms(series) for series in new})
         except _BROKER_AWAY as error:
             log.debug("where to continue is not known yet: %s", error)
             return
@@ -250,9 +252,11 @@ class Roster:
             if series in known.ended:
                 self._begin_note(series, safe_to, now_ms)
             return
+        began_ms = known.began_ms.get(series)
         if stored_to is not None:
-            self._completeness.resolve(series, stored_to)
-            self._begin_note(series, stored_to, now_ms)
+            continues_ms = min(stored_to, began_ms or stored_to)
+            self._completeness.resolve(series, continues_ms)
+            self._begin_note(series, continues_ms, now_ms)
             return
         if known.stored_to_ms is None:
             if time.monotonic() - self._began_at < _WRITER_SECONDS:
@@ -263,8 +267,9 @@ class Roster:
         except RestUnavailableError as error:
             log.debug("the beginning of %s is not known yet: %s", series, error)
             return
-        began_ms = self._completeness.resolve(series, from_ms, reaches_back=True)
-        self._begin_note(series, began_ms, now_ms)
+        if began_ms is not None:
+            from_ms = began_ms if from_ms is None else min(from_ms, began_ms)
+        self._begin_note(series, self._completeness.resolve(series, from_ms, reaches_back=True), now_ms)
 
     def _begin_note(self, series: Series, from_ms: int, now_ms: int) -> None:
         self.tell(Note(series, NoteKind.BEGAN, from_ms, from_ms, now_ms))

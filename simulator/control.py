@@ -85,7 +85,7 @@ class Control:
         status, seconds = _one_of(body, "status", _BAN_STATUSES), body.get("seconds")
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds < 0:
             raise CandlewickError(f"seconds is {seconds!r}: allowed is a number, 0 or more")
-        pool.close(int(status), seconds)
+        pool.close(int(status), seconds, told=False)
         return _shown(pool)
 
 

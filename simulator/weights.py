@@ -1,8 +1,8 @@
 """The request weight of one pool and IP: what is used this minute, and when the pool is closed.
 
 A pool is open, or closed until a moment with a status: 429 where a minute's weight is used up or a fault says so, 418
-where calls went on all the same. A closed pool refuses every call. Calls that come within the first second of it were
-on the wire already and are counted apart from those whose caller should have known.
+where calls went on all the same. A closed pool refuses every call. Callers learn of it by the first refusal; calls that
+come within a second of that were on the wire already, and are counted apart from those whose caller should have known.
 """
 
 import math
@@ -25,12 +25,12 @@ class Refusal(NamedTuple):
 
 class _Closure(NamedTuple):
     status: int
-    since: float
+    told: float | None
     until: float
     warns: bool
 
 
-_OPEN = _Closure(0, 0.0, 0.0, warns=False)
+_OPEN = _Closure(0, None, 0.0, warns=False)
 
 
 class Weights:
@@ -41,7 +41,7 @@ class Weights:
         requests: calls since the start, refused ones included.
         total: weight charged since the start.
         calls_while_banned: calls that came while the pool was closed, and too late to have been on the wire.
-        calls_on_the_wire: calls that came within the first second of a closure.
+        calls_on_the_wire: calls that came within a second of a closure's first refusal.
 
     Args:
         limit: weight allowed a minute.
@@ -76,9 +76,15 @@ class Weights:
         self._warnings = 1
         return self._close(429, (minute + 1) * _MINUTE_SECONDS - now, warns=True)
 
-    def close(self, status: int, seconds: float) -> Refusal:
-        """Refuse every call from now on with this status, for so many seconds."""
-        return self._close(status, seconds, warns=False)
+    def close(self, status: int, seconds: float, *, told: bool = True) -> Refusal:
+        """Refuse every call from now on with this status, for so many seconds.
+
+        Args:
+            status: 429 or 418.
+            seconds: for how long, in real time.
+            told: whether a caller is told of it now; otherwise the next call is the first to learn of it.
+        """
+        return self._close(status, seconds, warns=False, told=told)
 
     @property
     def closed_seconds(self) -> float:
@@ -86,7 +92,9 @@ class Weights:
         return max(0.0, self._closure.until - self._now())
 
     def _refuse(self, now: float) -> Refusal:
-        if now - self._closure.since < ALREADY_ON_THE_WIRE_SECONDS:
+        if self._closure.told is None:
+            self._closure = self._closure._replace(told=now)
+        elif now - self._closure.told < ALREADY_ON_THE_WIRE_SECONDS:
             self.calls_on_the_wire += 1
         else:
             self.calls_while_banned += 1
@@ -96,9 +104,9 @@ class Weights:
                 return self._close(418, _BAN_SECONDS, warns=False)
         return Refusal(self._closure.status, _whole(self._closure.until - now))
 
-    def _close(self, status: int, seconds: float, *, warns: bool) -> Refusal:
+    def _close(self, status: int, seconds: float, *, warns: bool, told: bool = True) -> Refusal:
         now = self._now()
-        self._closure = _Closure(status, now, now + seconds, warns)
+        self._closure = _Closure(status, now if told else None, now + seconds, warns)
         return Refusal(status, _whole(seconds))
 
 

@@ -95,6 +95,7 @@ async def test_a_pool_is_closed_at_once(pool: str, path: str) -> None:
         assert 49 < (await client.post("/control/rest", json=body)).json()["closed_seconds"] <= 50
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["Retry-After"]) == (418, "50")
+        assert (await client.get(path)).status_code == 418, "the first one learnt of it, this one was on the wire"
         assert (await client.post("/control/rest", json=body | {"seconds": 0})).json()["calls_on_the_wire"] == 1
         assert (await client.get(path)).status_code == 200
 
