@@ -39,6 +39,8 @@ _LOOK_SECONDS = 1.0  # how soon a change that somebody asked for is noticed, and
 _EVERYTHING_SECONDS = 60.0
 _WRITER_SECONDS = 10.0  # how long a first start waits for a writer to say what is on disk
 _NAMES_SHOWN = 5
+_FEW = 10
+_DOUBTED_READS = 3  # how often a list is doubted that lacks half of more than a few symbols
 _GONE = "no longer listed"
 _NOT_LISTED = "NOT LISTED"
 _BROKER_AWAY = (*CONNECTION_ERRORS, RedisError)
@@ -106,6 +108,7 @@ class Roster:
         self._began_at = time.monotonic()
         self._list_at = self._everything_at = 0.0
         self._warned = ""
+        self._doubted = 0
 
     @property
     def wanted(self) -> Sequence[Series]:
@@ -204,8 +207,9 @@ class Roster:
         self._list_at = time.monotonic() + self._settings.exchange.symbols_seconds
         before = {one.symbol for one in self._listings or () if one.is_recorded}
         still = {one.symbol for one in found if one.is_recorded} & before
-        if len(still) * 2 < len(before):
-            log.error("of %d symbols the exchange lists %d as traded: not believed", len(before), len(still))
+        self._doubted = self._doubted + 1 if len(before) > _FEW and len(still) * 2 < len(before) else 0
+        if 0 < self._doubted <= _DOUBTED_READS:
+            log.error("of %d symbols the exchange lists %d as traded: not believed yet", len(before), len(still))
             return
         gone = {one.symbol for one in self._listings or ()} - {one.symbol for one in found}
         self._listings = [*found, *(Listing(symbol, _NOT_LISTED) for symbol in sorted(gone))]
