@@ -67,13 +67,16 @@ class MarketTime:
             self._event_ms, self._event_at = self._counters.event_time_ms, time.monotonic()
         return time.monotonic() - max(self._event_at, self._answered_at) > _STALE_SECONDS
 
-    async def ask(self) -> int:
+    async def ask(self, *, fresh: bool = False) -> int:
         """The exchange's own clock, asked at most once a second; what it was at the last answer otherwise.
+
+        Args:
+            fresh: ask in any case.
 
         Raises:
             RestUnavailableError: when it cannot be asked.
         """
-        if time.monotonic() - self._answered_at < _TIME_SECONDS:
+        if not fresh and time.monotonic() - self._answered_at < _TIME_SECONDS:
             return self.server_ms
         try:
             self.server_ms = await self._rest.server_time_ms()

@@ -97,7 +97,7 @@ class Roster:
         self._groups = settings.groups(market)
         self._changes: Sequence[Change] = ()
         self._listings: Sequence[Listing] | None = None
-        self._listed_ms = 0
+        self._listed_ms = self._read_ms = 0
         self._listed_before_ms: int | None = None
         self._looked_back = False
         self._wanted: dict[Series, RecordGroup | None] = {}
@@ -198,6 +198,7 @@ class Roster:
         """Read the exchange's list; keep the last one when that fails, or when the new one cannot be trusted."""
         try:
             found = await self._rest.listings()
+            read_ms = await self._clock.ask(fresh=True)  # whatever the list says has happened by then
         except (RestUnavailableError, RestRefusedError) as error:
             if str(error) != self._warned:
                 self._warned = str(error)
@@ -213,7 +214,7 @@ class Roster:
             return
         gone = {one.symbol for one in self._listings or ()} - {one.symbol for one in found}
         self._listings = [*found, *(Listing(symbol, _NOT_LISTED) for symbol in sorted(gone))]
-        self._listed_before_ms, self._listed_ms = self._listed_ms or None, now_ms
+        self._listed_before_ms, self._listed_ms, self._read_ms = self._listed_ms or None, now_ms, read_ms
         self._warned = ""
 
     async def _apply(self, now_ms: int) -> None:
@@ -232,7 +233,7 @@ class Roster:
         await self._listener.remove_series(gone)
         for series in gone:
             reason, delisted = self._reason(series)
-            for note in self._completeness.end(series, now_ms, reason, with_open=delisted):
+            for note in self._completeness.end(series, max(now_ms, self._read_ms), reason, with_open=delisted):
                 self.tell(note)
         if added and self._listed_before_ms:
             log.info("recording %d more series: %s", len(added), _names(added))
