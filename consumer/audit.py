@@ -128,25 +128,13 @@ def audit_series(
     absent = Spans(gap for span in noted for gap in stored.gaps(span.begin_ms, span.end_ms))
     settled = Spans([*stored, *absent])
     judged_ms = found.to_ms if end_ms is not None or market_ms is None else min(market_ms - due_ms, found.to_ms)
-    judged_ms = max(_grid_floor(series.interval, judged_ms, found.from_ms), found.from_ms)
+    judged_ms = max(series.interval.floor(judged_ms, found.from_ms), found.from_ms)
     found.gaps = settled.gaps(found.from_ms, judged_ms)
     due = Spans(settled.gaps(judged_ms, found.to_ms))
     found.days = list(_days(series.interval, found, stored, absent, due))
     for name in ("expected", "stored", "absent", "due", "missing"):
         setattr(found, name, sum(getattr(day, name) for day in found.days))
     return found
-
-
-def open_times(interval: Interval, begin_ms: int, end_ms: int) -> int:
-    """How many candles open at or after an open time and before another time."""
-    if begin_ms >= end_ms:
-        return 0
-    if interval is not Interval.MONTH:
-        return -(-(end_ms - begin_ms) // interval.typical_ms)
-    count, open_ms = 0, begin_ms
-    while open_ms < end_ms:
-        count, open_ms = count + 1, interval.end(open_ms)
-    return count
 
 
 def _partitions(
@@ -229,7 +217,7 @@ def _range(
         return 0, 0
     begin = anchor = min(begins)
     if start_ms is not None and start_ms > begin:
-        floor = _grid_floor(interval, start_ms, anchor)
+        floor = interval.floor(start_ms, anchor)
         begin = floor if floor == start_ms else interval.end(floor)
     if notes.end_ms is not None:
         end = notes.end_ms
@@ -239,29 +227,22 @@ def _range(
         end = newest or begin
     if end_ms is not None:
         end = min(end, end_ms)
-    return begin, max(begin, _grid_floor(interval, end, anchor))  # a candle is expected when it has ended by then
-
-
-def _grid_floor(interval: Interval, time_ms: int, anchor_ms: int) -> int:
-    """Open time of the candle that contains a time; 3d candles are counted from one that is there."""
-    if interval is Interval.D3:
-        return time_ms - (time_ms - anchor_ms) % interval.typical_ms
-    return interval.floor(time_ms)
+    return begin, max(begin, interval.floor(end, anchor))  # a candle is expected when it has ended by then
 
 
 def _days(interval: Interval, found: SeriesAudit, stored: Spans, absent: Spans, due: Spans) -> Iterator[DayAudit]:
     at = found.from_ms
     while at < found.to_ms:
         midnight = at - at % DAY_MS + DAY_MS
-        following = at + open_times(interval, at, min(midnight, found.to_ms)) * interval.typical_ms
+        following = at + interval.candles(at, min(midnight, found.to_ms)) * interval.typical_ms
         if interval is Interval.MONTH:
             following = interval.end(at)
         day_end = min(following, found.to_ms)
         here, never, coming = (_count_in(interval, spans, at, day_end) for spans in (stored, absent, due))
-        expected = open_times(interval, at, day_end)
+        expected = interval.candles(at, day_end)
         yield DayAudit(f"{utc(at):%Y-%m-%d}", expected, here, never, coming, expected - here - never - coming)
         at = following
 
 
 def _count_in(interval: Interval, spans: Spans, begin_ms: int, end_ms: int) -> int:
-    return sum(open_times(interval, begin, end) for begin, end in spans.between(begin_ms, end_ms))
+    return sum(interval.candles(begin, end) for begin, end in spans.between(begin_ms, end_ms))

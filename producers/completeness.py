@@ -19,10 +19,11 @@ for its patience. Time is the exchange's (docs/design.md, "Completeness").
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from producers.page import Answer, Page, next_page
+from producers.account import Absence, Account
+from producers.page import Answer, Page, next_page, page_of_gaps
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
 from shared.note import Note, NoteKind
@@ -66,51 +67,6 @@ class Tally:
     absent: int
 
 
-@dataclass(slots=True)
-class _Absence:
-    begin_ms: int
-    end_ms: int
-    again_at_ms: int
-    questions: int = 1
-
-
-@dataclass(slots=True)
-class _Account:
-    """One series.
-
-    Attributes:
-        anchor_ms: an open time; the grid of 3d candles is counted from it.
-        began_ms: the first open time that must exist.
-        settled: what need not be asked for: held, safe or absent.
-        safe: what the broker has answered for, or is absent.
-        absences: what is still asked for again.
-        patience_ms: how long after its end the oldest missing candle is asked for.
-        not_before_ms: no question before.
-        doubts: how many answers in a row held rows that are no candles.
-        is_asked: whether a question is under way.
-        is_resolved: whether it is known where the series continues; before, its progress is nobody's business.
-        reaches_back: whether nothing says that there are candles at ``began_ms``: a listing may be younger.
-        ending: why it ends; None while it goes on.
-        end_ms: nothing that opens then or later is expected; only while it ends.
-        asked_to_ms: up to where it was asked for once more; only while it ends.
-    """
-
-    anchor_ms: int
-    began_ms: int
-    patience_ms: int
-    settled: Spans = field(default_factory=Spans)
-    safe: Spans = field(default_factory=Spans)
-    absences: list[_Absence] = field(default_factory=list)
-    not_before_ms: int = 0
-    doubts: int = 0
-    is_asked: bool = False
-    is_resolved: bool = False
-    reaches_back: bool = False
-    ending: str | None = None
-    end_ms: int = 0
-    asked_to_ms: int = 0
-
-
 class Completeness:
     """The account of one market's series.
 
@@ -122,7 +78,7 @@ class Completeness:
     def __init__(self, grace_ms: int, quiet_ms: int) -> None:
         self._grace_ms = grace_ms
         self._quiet_ms = max(quiet_ms, grace_ms, _LEAST_PATIENCE_MS)
-        self._accounts: dict[Series, _Account] = {}
+        self._accounts: dict[Series, Account] = {}
         self._repaired = 0
         self._absent = 0
 
@@ -139,7 +95,7 @@ class Completeness:
         account = self._accounts.get(series)
         if account is None:
             open_ms = series.interval.floor(now_ms)
-            self._accounts[series] = _Account(open_ms, open_ms, max(self._grace_ms, _LEAST_PATIENCE_MS))
+            self._accounts[series] = Account(open_ms, open_ms, max(self._grace_ms, _LEAST_PATIENCE_MS))
         elif account.ending is not None:
             account.ending, account.not_before_ms = None, now_ms
 
@@ -158,7 +114,7 @@ class Completeness:
         account.is_resolved = True
         if from_ms is None:
             return account.began_ms
-        open_ms = _floor(series.interval, from_ms, account.anchor_ms)
+        open_ms = series.interval.floor(from_ms, account.anchor_ms)
         if open_ms < account.began_ms or (reaches_back and not account.settled.between(account.began_ms, open_ms)):
             account.began_ms = open_ms  # later than it began: a listing that was noticed by a clock that lags
             account.reaches_back = reaches_back
@@ -178,7 +134,7 @@ class Completeness:
         if account is None:
             return
         if candle.series.interval is Interval.D3:
-            _move_grid(account, candle.open_time_ms)
+            account.move_grid(candle.open_time_ms)
         account.settled.add(candle.open_time_ms, candle.end_time_ms)
 
     def safe(self, item: Candle | Note) -> None:
@@ -221,11 +177,11 @@ class Completeness:
         account = self._accounts.get(series)
         if account is None or account.ending is not None:
             return []
-        open_ms = _floor(series.interval, now_ms, account.anchor_ms)
+        open_ms = series.interval.floor(now_ms, account.anchor_ms)
         end_ms = series.interval.end(open_ms) if with_open else open_ms
         account.ending, account.end_ms = reason, max(end_ms, account.settled.last_ms or 0)  # what came was there
         account.asked_to_ms, account.not_before_ms = 0, account.end_ms + self._grace_ms
-        return [] if self._gaps(account, account.end_ms) else self._close(series, account, now_ms)
+        return [] if account.gaps(account.end_ms) else self._close(series, account, now_ms)
 
     def is_ending(self, series: Series) -> bool:
         """Whether a series is on its way out."""
@@ -275,7 +231,7 @@ class Completeness:
         account.is_asked = False
         self._repaired += len(taken)
         if ask.series.interval is Interval.D3 and answer.candles:
-            _move_grid(account, answer.candles[-1].open_time_ms)
+            account.move_grid(answer.candles[-1].open_time_ms)
         notes: list[Note] = []
         if ask.again:
             self._asked_again(ask, account, answer, taken, now_ms)
@@ -286,7 +242,7 @@ class Completeness:
             elif not answer.is_doubtful:
                 notes = self._note_absences(ask, account, answer, now_ms)
             self._adapt(ask, account, answer, taken, now_ms)
-        if account.ending is not None and not self._left(account):
+        if account.ending is not None and not account.left():
             notes += self._close(ask.series, account, now_ms)
         return notes
 
@@ -315,47 +271,36 @@ class Completeness:
         due = missing = 0
         for series, account in self._accounts.items():
             late = self._due_end(series, account, now_ms)
-            missing += _count(series.interval, self._gaps(account, late))
-            recent = _floor(series.interval, now_ms, account.anchor_ms)
+            missing += _count(series.interval, account.gaps(late))
+            recent = series.interval.floor(now_ms, account.anchor_ms)
             due += _count(series.interval, account.settled.gaps(max(late, account.began_ms), recent))
         return Tally(due, missing, self._repaired, self._absent)
 
-    def _due_end(self, series: Series, account: _Account, now_ms: int) -> int:
+    def _due_end(self, series: Series, account: Account, now_ms: int) -> int:
         """Everything that opens before is due for so long that it should be here."""
         if account.ending is not None:
             return account.end_ms
-        return _floor(series.interval, now_ms - self._grace_ms, account.anchor_ms)
+        return series.interval.floor(now_ms - self._grace_ms, account.anchor_ms)
 
-    @staticmethod
-    def _gaps(account: _Account, end_ms: int) -> Sequence[tuple[int, int]]:
-        run_end = account.settled.end_of_run(account.began_ms)  # nearly always all there is to see
-        return account.settled.gaps(run_end, end_ms) if run_end < end_ms else ()
-
-    @staticmethod
-    def _left(account: _Account) -> Sequence[tuple[int, int]]:
-        """What is missing of a series that ends, and was not asked for once more."""
-        begin = max(account.settled.end_of_run(account.began_ms), account.asked_to_ms)
-        return account.settled.gaps(begin, account.end_ms)
-
-    def _ask(self, series: Series, account: _Account, now_ms: int) -> Ask | None:
+    def _ask(self, series: Series, account: Account, now_ms: int) -> Ask | None:
         end_ms = self._due_end(series, account, now_ms)
-        gaps = self._gaps(account, end_ms)
+        gaps = account.gaps(end_ms)
         if account.ending is not None:
-            last = (_floor(series.interval, end_ms - 1, account.anchor_ms), end_ms)
-            return Ask(series, _page(series, self._left(account) or [last]))  # all came: one row, to be answered
+            last = (series.interval.floor(end_ms - 1, account.anchor_ms), end_ms)
+            return Ask(series, page_of_gaps(series, account.left() or [last]))  # all came: one row, to be answered
         if gaps and series.interval.end(gaps[0][0]) + account.patience_ms <= now_ms:
-            return Ask(series, _page(series, gaps))
+            return Ask(series, page_of_gaps(series, gaps))
         for absence in account.absences:
             if absence.again_at_ms <= now_ms:
                 return Ask(series, next_page(series, absence.begin_ms, absence.end_ms), again=True)
         return None
 
-    def _note_absences(self, ask: Ask, account: _Account, answer: Answer, now_ms: int, reason: str = "") -> list[Note]:
+    def _note_absences(self, ask: Ask, account: Account, answer: Answer, now_ms: int, reason: str = "") -> list[Note]:
         """What the answer should hold and does not, though there are later candles."""
         interval, anchor_ms = ask.series.interval, account.anchor_ms
         covered_to = min(answer.covered_to_ms, self._due_end(ask.series, account, now_ms))
-        covered_to = _floor(interval, covered_to, anchor_ms)  # whole candles only: a page may end inside a month
-        covered_from = _floor(interval, ask.page.from_ms, anchor_ms)
+        covered_to = interval.floor(covered_to, anchor_ms)  # whole candles only: a page may end inside a month
+        covered_from = interval.floor(ask.page.from_ms, anchor_ms)
         if covered_from < ask.page.from_ms:  # the grid of 3d candles was another when it was asked
             covered_from = interval.end(covered_from)
         present = account.settled.copy()  # and what came and could not be taken, which is not absent either
@@ -373,7 +318,7 @@ class Completeness:
             if begin >= later:
                 break  # nothing later: it may still come
             account.settled.add(begin, end)
-            account.absences.append(_Absence(begin, end, now_ms + ABSENT_AGAIN_MS[0]))
+            account.absences.append(Absence(begin, end, now_ms + ABSENT_AGAIN_MS[0]))
             self._absent += _count(interval, [(begin, end)])
             notes.append(Note(ask.series, NoteKind.ABSENT, begin, end, now_ms, reason))
         if account.began_ms < account.settled.end_of_run(account.began_ms):
@@ -381,7 +326,7 @@ class Completeness:
         return notes
 
     @staticmethod
-    def _asked_again(ask: Ask, account: _Account, answer: Answer, taken: Sequence[Candle], now_ms: int) -> None:
+    def _asked_again(ask: Ask, account: Account, answer: Answer, taken: Sequence[Candle], now_ms: int) -> None:
         """Put what is still absent off for longer, and let it be after the last time, but not what was refused."""
         came = Spans((candle.open_time_ms, candle.end_time_ms) for candle in taken)
         refused = [candle.open_time_ms for candle in answer.candles if candle.open_time_ms not in came]
@@ -392,13 +337,13 @@ class Completeness:
                 continue
             for begin, end in came.gaps(absence.begin_ms, absence.end_ms):
                 if any(begin <= open_ms < end for open_ms in refused):
-                    kept.append(_Absence(begin, end, now_ms + ABSENT_AGAIN_MS[0], absence.questions))
+                    kept.append(Absence(begin, end, now_ms + ABSENT_AGAIN_MS[0], absence.questions))
                 elif absence.questions < len(ABSENT_AGAIN_MS):
                     again_at_ms = now_ms + ABSENT_AGAIN_MS[absence.questions]
-                    kept.append(_Absence(begin, end, again_at_ms, absence.questions + 1))
+                    kept.append(Absence(begin, end, again_at_ms, absence.questions + 1))
         account.absences = kept
 
-    def _adapt(self, ask: Ask, account: _Account, answer: Answer, taken: Sequence[Candle], now_ms: int) -> None:
+    def _adapt(self, ask: Ask, account: Account, answer: Answer, taken: Sequence[Candle], now_ms: int) -> None:
         """How long the series' next question waits."""
         if any(candle.trade_num for candle in taken):
             account.patience_ms = max(self._grace_ms, _LEAST_PATIENCE_MS)
@@ -413,16 +358,16 @@ class Completeness:
             account.not_before_ms = max(account.not_before_ms, account.end_ms + self._grace_ms)
 
     @staticmethod
-    def _asked_once_more(ask: Ask, account: _Account, answer: Answer) -> bool:
+    def _asked_once_more(ask: Ask, account: Account, answer: Answer) -> bool:
         """Whether a series that ends has been asked for farther than before; not when a candle was refused."""
         if any(candle.open_time_ms not in account.settled for candle in answer.candles):
             return False
         covered_to = max(answer.covered_to_ms, ask.page.covers_to_ms) if answer.is_doubtful else answer.covered_to_ms
-        before, now = account.asked_to_ms, _floor(ask.series.interval, covered_to, account.anchor_ms)
+        before, now = account.asked_to_ms, ask.series.interval.floor(covered_to, account.anchor_ms)
         account.asked_to_ms = max(before, now)
         return account.asked_to_ms > before
 
-    def _close(self, series: Series, account: _Account, now_ms: int) -> list[Note]:
+    def _close(self, series: Series, account: Account, now_ms: int) -> list[Note]:
         """The end of a series: behind its last candle."""
         last = account.settled.last_ms
         end_ms = account.began_ms if last is None else max(last, account.began_ms)
@@ -430,37 +375,6 @@ class Completeness:
         return [Note(series, NoteKind.ENDED, end_ms, end_ms, now_ms, account.ending or "")]
 
 
-def _page(series: Series, gaps: Sequence[tuple[int, int]]) -> Page:
-    """One page from the first gap on that reaches as many gaps as it can without becoming heavier for nothing."""
-    first = gaps[0][0]
-    whole = next_page(series, first, gaps[-1][1])
-    reach = whole.end_ms or first + whole.limit * series.interval.typical_ms
-    reached = [end for begin, end in gaps if begin < reach]
-    return next_page(series, first, min(reached[-1], max(reach, series.interval.end(first))))
-
-
-def _floor(interval: Interval, time_ms: int, anchor_ms: int) -> int:
-    """Open time of the candle that contains a time; the grid of 3d candles is the one that ``anchor_ms`` is on."""
-    if interval is Interval.D3:
-        return time_ms - (time_ms - anchor_ms) % (3 * DAY_MS)
-    return interval.floor(time_ms)
-
-
-def _move_grid(account: _Account, open_time_ms: int) -> None:
-    """Count 3d candles from one that was seen: which days they open on is not written anywhere."""
-    if (open_time_ms - account.anchor_ms) % (3 * DAY_MS) == 0:
-        return
-    account.anchor_ms = open_time_ms
-    account.began_ms = _floor(Interval.D3, account.began_ms, open_time_ms)
-
-
 def _count(interval: Interval, ranges: Iterable[tuple[int, int]]) -> int:
     """How many candles open in these ranges."""
-    if interval is not Interval.MONTH:
-        return sum(-(-(end - begin) // interval.typical_ms) for begin, end in ranges)
-    count = 0
-    for begin, end in ranges:
-        open_ms = begin
-        while open_ms < end:
-            count, open_ms = count + 1, interval.end(open_ms)
-    return count
+    return sum(interval.candles(begin, end) for begin, end in ranges)

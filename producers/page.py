@@ -72,3 +72,12 @@ def next_page(series: Series, from_ms: int, to_ms: int) -> Page:
         return Page(from_ms, None, limit, to_ms)
     end = min(to_ms, from_ms + limit * length, from_ms + _COIN_MOST_MS // length * length)
     return Page(from_ms, end, limit, end)
+
+
+def page_of_gaps(series: Series, gaps: Sequence[tuple[int, int]]) -> Page:
+    """One page from the first gap on that reaches as many gaps as it can without becoming heavier for nothing."""
+    first = gaps[0][0]
+    whole = next_page(series, first, gaps[-1][1])
+    reach = whole.end_ms or first + whole.limit * series.interval.typical_ms
+    reached = [end for begin, end in gaps if begin < reach]
+    return next_page(series, first, min(reached[-1], max(reach, series.interval.end(first))))

@@ -40,14 +40,27 @@ class Interval(StrEnum):
         """The spelling used in file names, where ``1M`` and ``1m`` would collide if case were folded."""
         return "1mo" if self is Interval.MONTH else self.value
 
-    def floor(self, time_ms: int) -> int:
-        """Open time of the candle that contains ``time_ms``."""
+    def floor(self, time_ms: int, anchor_ms: int = 0) -> int:
+        """Open time of the candle that contains ``time_ms``.
+
+        Args:
+            time_ms: any time.
+            anchor_ms: for ``3d``, whose grid was not checked against the exchange: an open time that was seen.
+        """
         if self is Interval.MONTH:
             moment = utc(time_ms)
             return _month_ms(moment.year, moment.month)
-        length = _LENGTH_MS[self]
-        offset = _MONDAY_MS if self is Interval.W1 else 0
-        return time_ms - (time_ms - offset) % length
+        offset = _MONDAY_MS if self is Interval.W1 else anchor_ms if self is Interval.D3 else 0
+        return time_ms - (time_ms - offset) % _LENGTH_MS[self]
+
+    def candles(self, begin_ms: int, end_ms: int) -> int:
+        """How many candles open at ``begin_ms``, an open time, or later, and before ``end_ms``."""
+        if begin_ms >= end_ms:
+            return 0
+        if self is not Interval.MONTH:
+            return -(-(end_ms - begin_ms) // _LENGTH_MS[self])
+        begin, last = utc(begin_ms), utc(end_ms - 1)
+        return (last.year - begin.year) * 12 + last.month - begin.month + 1
 
     def end(self, open_time_ms: int) -> int:
         """End of the candle that opens at ``open_time_ms``: the next candle's open time."""

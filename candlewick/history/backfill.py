@@ -17,7 +17,6 @@ from candlewick.history.archives import Archive, open_archive
 from candlewick.history.asking import Asker
 from candlewick.history.filling import Filled, Filling, Tools
 from candlewick.history.meter import Meter, make_meter
-from consumer.audit import open_times
 from consumer.files import Staging
 from consumer.ledger import Ledger
 from consumer.store import Store
@@ -200,4 +199,4 @@ def _time(time_ms: int) -> str:
 
 
 def _candles(filled: Filled, spans: Sequence[Span]) -> int:
-    return sum(open_times(filled.series.interval, *span) for span in spans)
+    return sum(filled.series.interval.candles(*span) for span in spans)

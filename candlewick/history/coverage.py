@@ -95,9 +95,7 @@ class Coverage:
 
     def floor(self, time_ms: int) -> int:
         """Open time of the candle that contains a time; 3d candles are counted from one that was seen."""
-        if self.interval is Interval.D3:
-            return time_ms - (time_ms - (self.first_ms or 0)) % self.interval.typical_ms
-        return self.interval.floor(time_ms)
+        return self.interval.floor(time_ms, self.first_ms or 0)
 
     def ceil(self, time_ms: int) -> int:
         """The first open time at or after a time."""

@@ -20,7 +20,6 @@ from candlewick.history.archives import Archive, ArchiveUnreachableError, Found
 from candlewick.history.asking import Asker
 from candlewick.history.coverage import Coverage
 from consumer.archive import ArchiveError, ArchiveFile, read_archive
-from consumer.audit import open_times
 from consumer.ledger import Ledger
 from consumer.overview import stored_edges
 from consumer.read import read_rows
@@ -275,7 +274,7 @@ class Filling:
 
     def _moved(self) -> None:
         gaps = self._coverage.gaps()
-        self._tools.moved(self._series, sum(open_times(self._series.interval, *gap) for gap in gaps))
+        self._tools.moved(self._series, sum(self._series.interval.candles(*gap) for gap in gaps))
 
 
 def _files(month: ArchiveFile) -> Iterator[ArchiveFile]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.interval import Interval
+from shared.interval import DAY_MS, Interval
 
 times = st.integers(0, 4_102_444_800_000)
 
@@ -50,3 +50,23 @@ def test_candles_tile_time_without_gap_or_overlap(interval: Interval, time_ms: i
 def test_the_spelling_on_disk_leads_back_and_does_not_collide_when_case_is_folded(interval: Interval) -> None:
     assert Interval.from_disk(interval.on_disk) is interval
     assert len({one.on_disk.lower() for one in Interval}) == len(Interval)
+
+
+@pytest.mark.parametrize("interval", list(Interval))
+def test_candles_are_counted_as_they_open(interval: Interval) -> None:
+    begin = interval.floor(1_719_705_600_000)
+    opens = [begin]
+    while len(opens) < 30:
+        opens.append(interval.end(opens[-1]))
+    for number, open_ms in enumerate(opens):
+        assert interval.candles(begin, open_ms) == number
+        assert interval.candles(begin, open_ms + 1) == number + 1
+    assert interval.candles(begin, begin - 1) == 0
+
+
+def test_three_day_candles_are_counted_from_one_that_was_seen() -> None:
+    seen = 19_904 * DAY_MS
+    for days in range(-7, 8):
+        floor = Interval.D3.floor(seen + days * DAY_MS + 5, seen)
+        assert (floor - seen) % (3 * DAY_MS) == 0
+        assert floor <= seen + days * DAY_MS + 5 < Interval.D3.end(floor)
