@@ -38,7 +38,7 @@ test: $(VENV)/dev  ## formatting, lint, types, contracts and all tests
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 3
 
 format: $(VENV)/dev  ## format and mend what a tool can mend
 	@$(BIN)/ruff format .
