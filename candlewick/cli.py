@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from candlewick.commands import exchange, history, processes, records, symbols
+from candlewick.commands import exchange, history, letters, processes, records, symbols
 from candlewick.supervised import watch_supervisor
 from shared.errors import CandlewickError
 
@@ -30,6 +30,7 @@ for panel, commands in (
     for command in commands:
         app.command(rich_help_panel=panel, no_args_is_help=False)(command)
 app.add_typer(symbols.app, name="symbols", rich_help_panel="Record")
+app.add_typer(letters.app, name="dead-letters", rich_help_panel="Mend")
 
 
 @app.callback(invoke_without_command=True)

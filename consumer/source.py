@@ -19,6 +19,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from consumer.batch import Entry
+from consumer.letters import ENTRY_PREFIX
 from shared.broker import Keys, SyncClient
 from shared.entry import decode_entry
 from shared.errors import MalformedCandleError
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 _ACKNOWLEDGED_AT_ONCE = 1000
 _CLAIMED_AT_ONCE = 500
-_ENTRY_PREFIX = b"entry:"
 _BEGINNING = b"0-0"
 _LOGGED_AT_FIRST, _LOGGED_EVERY = 20, 1000  # of dead letters: a flood of them must not become one of lines
 
@@ -200,7 +200,7 @@ class EntrySource:
         What the broker refuses stays pending and is claimed again later.
         """
         letter = {b"reason": reason.encode(), b"id": number, b"consumer": self._consumer.encode()}
-        letter.update({_ENTRY_PREFIX + name: value for name, value in fields.items()})
+        letter.update({ENTRY_PREFIX + name: value for name, value in fields.items()})
         pipeline = self._client.pipeline(transaction=True)
         pipeline.xadd(self._keys.dead_letters(market), letter)
         pipeline.xack(self._keys.candles(market), self._group, number)

@@ -48,5 +48,5 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_that_documents_name_exist(document: Path) -> None:
     known: Any = getattr(typer.main.get_command(app), "commands", {})
-    for name in re.findall(r"`candlewick ([a-z]+)", document.read_text()):
+    for name in re.findall(r"`candlewick ([a-z-]+)", document.read_text()):
         assert name in known, name

@@ -57,7 +57,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 RECORDING = ["up", "down", "status", "settings", "produce", "write", "broker", "health", "symbols"]
-LOOKING = ["read", "audit", "backfill", "replay", "compact", "watch", "parse", "simulate", "demo"]
+LOOKING = ["read", "audit", "backfill", "replay", "compact", "dead-letters", "watch", "parse", "simulate", "demo"]
 
 
 @pytest.mark.parametrize("command", [*RECORDING, *LOOKING])

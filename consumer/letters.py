@@ -1,0 +1,102 @@
+"""Dead letters: entries that could not be stored, each with its reason, until somebody decides about them.
+
+The writer puts a letter into the market's dead-letter stream in the same transaction that acknowledges the entry
+(``consumer.source``). Here they are read, put back into the stream they came from, or dropped. Putting back is one
+transaction too: an entry is in one of the two streams at any moment, and twice in none.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.broker import Keys
+from shared.errors import BrokerError
+from shared.interval import utc
+from shared.market import Market
+
+ENTRY_PREFIX = b"entry:"
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter.
+
+    Attributes:
+        market: whose stream it came from.
+        id: its own id in the dead-letter stream; its first part is when it was put there, in ms of the broker's clock.
+        reason: why the entry could not be stored.
+        entry_id: the entry's id in the stream of candles.
+        consumer: which writer gave it up.
+        fields: the entry as it was.
+    """
+
+    market: Market
+    id: str
+    reason: str
+    entry_id: str
+    consumer: str
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def written(self) -> str:
+        """When it was put there."""
+        return f"{utc(int(self.id.partition('-')[0])):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def letters(client: Any, keys: Keys, market: Market) -> Iterator[Letter]:
+    """A market's dead letters, oldest first."""
+    after = "-"
+    while page := client.xrange(keys.dead_letters(market), min=after, count=_PAGE):
+        for number, body in page:
+            yield _letter(market, number, body)
+        after = f"({page[-1][0].decode()}"
+
+
+def chosen(client: Any, keys: Keys, market: Market, ids: Sequence[str]) -> list[Letter]:
+    """The letters with these ids.
+
+    Raises:
+        BrokerError: naming one that is not there.
+    """
+    found = {letter.id: letter for letter in letters(client, keys, market)}
+    for number in ids:
+        if number not in found:
+            raise BrokerError(
+                f"{market} has no dead letter {number}: `candlewick dead-letters list {market}` shows all"
+            )
+    return [found[number] for number in dict.fromkeys(ids)]
+
+
+def requeue(client: Any, keys: Keys, letter: Letter) -> bool:
+    """Put a letter's entry back into its stream, at the end, to be tried once more.
+
+    Returns:
+        False when somebody else has put it back or dropped it meanwhile.
+    """
+    stream = keys.dead_letters(letter.market)
+    with client.pipeline(transaction=True) as pipeline:
+        pipeline.watch(stream)
+        if not pipeline.xrange(stream, min=letter.id, max=letter.id):
+            return False
+        pipeline.multi()
+        pipeline.xadd(keys.candles(letter.market), dict(letter.fields))
+        pipeline.xdel(stream, letter.id)
+        pipeline.execute()
+    return True
+
+
+def drop(client: Any, keys: Keys, letter: Letter) -> bool:
+    """Forget a letter; False when it was gone already."""
+    return bool(client.xdel(keys.dead_letters(letter.market), letter.id))
+
+
+def _letter(market: Market, number: bytes, body: Mapping[bytes, bytes]) -> Letter:
+    return Letter(
+        market,
+        number.decode(),
+        body.get(b"reason", b"").decode(errors="replace"),
+        body.get(b"id", b"").decode(errors="replace"),
+        body.get(b"consumer", b"").decode(errors="replace"),
+        {name.removeprefix(ENTRY_PREFIX): value for name, value in body.items() if name.startswith(ENTRY_PREFIX)},
+    )
