@@ -32,6 +32,9 @@ from shared.spans import Spans
 ABSENT_AGAIN_MS = (MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
 """How long after an absence was found, and after each further question, it is asked for again."""
 
+BEFORE_ITS_FIRST = "before its first candle"
+"""Reason of the note that tells how much of a history, or of a listing's first minute, the exchange never had."""
+
 _LEAST_PATIENCE_MS = 1000
 _MOST_DOUBTS = 4  # answers in a row with rows that are no candles, before what is not in them counts as absent
 
@@ -314,6 +317,7 @@ class Completeness:
                 account.settled.add(begin, end)
                 account.safe.add(begin, end)
                 account.began_ms = end  # not a hole: the exchange has nothing that old
+                notes.append(Note(ask.series, NoteKind.ABSENT, begin, end, now_ms, BEFORE_ITS_FIRST))
                 continue
             if begin >= later:
                 break  # nothing later: it may still come

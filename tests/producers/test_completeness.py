@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.completeness import ABSENT_AGAIN_MS, Ask, Completeness, Tally
+from producers.completeness import ABSENT_AGAIN_MS, BEFORE_ITS_FIRST, Ask, Completeness, Tally
 from producers.page import Answer
 from producers.rest import RestClient, RestCounters
 from shared.candle import Candle, Series
@@ -135,6 +135,7 @@ class Recorder:
         self.rest = ModelRest(self.exchange)
         self.held: list[int] = []
         self.notes: list[Note] = []
+        self.before: list[Note] = []  # how much of a history the exchange never had
         self.asked: list[tuple[int, Ask]] = []
         self.puts = 0
         self._answers: list[tuple[int, int, Ask, Answer]] = []
@@ -180,7 +181,9 @@ class Recorder:
         self._answers = [one for one in self._answers if one[0] > self._round]
         for _, asked_ms, ask, answer in ripe:
             taken = [one for one in answer.candles if self.account.is_missing(one) and self.take(one)]
-            self.notes += self.account.answered(ask, answer, taken, asked_ms)
+            notes = self.account.answered(ask, answer, taken, asked_ms)
+            self.before += [note for note in notes if note.reason == BEFORE_ITS_FIRST]
+            self.notes += [note for note in notes if note.reason != BEFORE_ITS_FIRST]
 
     def run(self, until_ms: int, step_ms: int = 1000, frames: Mapping[int, Iterable[int]] | None = None) -> None:
         """Let time go on; ``frames`` tells which candles' closing frames come at what time."""
