@@ -191,7 +191,7 @@ class Completeness:
         return series in self._accounts and self._accounts[series].ending is not None
 
     def asks(self, now_ms: int) -> list[Ask]:
-        """Questions whose time has come, small ones first; each is under way from now until it is answered or failed.
+        """Questions whose time has come, small ones first, at most one a series and none that is under way.
 
         Args:
             now_ms: the exchange's time.
@@ -239,10 +239,11 @@ class Completeness:
         if ask.again:
             self._asked_again(ask, account, answer, taken, now_ms)
         else:
-            account.doubts = account.doubts + 1 if answer.is_doubtful else 0
+            is_doubtful = answer.is_doubtful or _gives_a_history_up(ask, account, answer)
+            account.doubts = account.doubts + 1 if is_doubtful else 0
             if account.doubts >= _MOST_DOUBTS:  # one row that never becomes a candle must not block all behind it
                 notes = self._note_absences(ask, account, answer, now_ms, "its row is no candle")
-            elif not answer.is_doubtful:
+            elif not is_doubtful:
                 notes = self._note_absences(ask, account, answer, now_ms)
             self._adapt(ask, account, answer, taken, now_ms)
         if account.ending is not None and not account.left():
@@ -377,6 +378,11 @@ class Completeness:
         end_ms = account.began_ms if last is None else max(last, account.began_ms)
         del self._accounts[series]
         return [Note(series, NoteKind.ENDED, end_ms, end_ms, now_ms, account.ending or "")]
+
+
+def _gives_a_history_up(ask: Ask, account: Account, answer: Answer) -> bool:
+    """Whether an empty answer would end a history that is asked from a time on: that should hold the next candle."""
+    return account.reaches_back and not answer.candles and ask.page.end_ms is None
 
 
 def _count(interval: Interval, ranges: Iterable[tuple[int, int]]) -> int:

@@ -557,6 +557,21 @@ def test_a_history_that_is_longer_than_the_listing_is_no_hole(series: Series) ->
     assert list(found.absent) == [(minute(-50), minute(-49))]
 
 
+def test_an_empty_answer_does_not_end_a_history_unless_it_comes_again_and_again() -> None:
+    """Asked for what opens from a time on, an exchange that has anything later answers it."""
+    account = Completeness(GRACE, QUIET)
+    account.begin(BTC, minute(0))
+    account.resolve(BTC, minute(-4000), reaches_back=True)
+    account.held(make_candle(open_time_ms=minute(0)))
+    told = []
+    for number in range(1, 5):
+        (ask,) = account.asks(minute(60 * number))
+        account.under_way(ask)
+        told.append(account.answered(ask, Answer([], ask.page.covers_to_ms), [], minute(60 * number)))
+    assert told[:3] == [[], [], []]
+    assert [note.reason for note in told[3]] == [BEFORE_ITS_FIRST]
+
+
 @pytest.mark.parametrize("refused", [frozenset[int](), frozenset({0, 1, 2})])
 @pytest.mark.parametrize("into_hours", [1, 25, 49, 71])
 @pytest.mark.parametrize("phase", [0, 1, 2])
