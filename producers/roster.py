@@ -14,7 +14,7 @@ back as the settings' history says; now.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -71,6 +71,8 @@ class Roster:
         rest: the exchange's list.
         clock: the exchange's time.
         publish: called with the beginning and the end of each series.
+        look: called before progress is saved; makes sure that what the broker has lost is not safe any more, and says
+            whether it may have lost anything.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Roster:
         rest: RestClient,
         clock: MarketTime,
         publish: Callable[[Note], None],
+        look: Callable[[], Awaitable[bool]],
     ) -> None:
         self._market = market
         self._settings = settings
@@ -94,6 +97,7 @@ class Roster:
         self._rest = rest
         self._clock = clock
         self._publish = publish
+        self._look = look
         self._groups = settings.groups(market)
         self._changes: Sequence[Change] = ()
         self._listings: Sequence[Listing] | None = None
@@ -166,13 +170,13 @@ class Roster:
         """Write the progress of every series to the broker; while it is away, nothing happens."""
         if self._last_life is None:
             return  # what the last life left behind has not been read yet
-        everything = time.monotonic() >= self._everything_at
-        safe = {
-            series: safe_to
-            for series in self._completeness.series
-            if (safe_to := self._completeness.progress(series)) is not None
-        }
         try:
+            everything = await self._look() or time.monotonic() >= self._everything_at
+            safe = {
+                series: safe_to
+                for series in self._completeness.series
+                if (safe_to := self._completeness.progress(series)) is not None
+            }
             await self._progress.save(safe, self._ended, self._listed_ms, everything=everything)
         except _BROKER_AWAY as error:
             log.debug("progress is not saved: %s", error)
