@@ -16,9 +16,10 @@ from redis.exceptions import RedisError
 
 from producers.completeness import Completeness
 from producers.listener import CandleListener
+from producers.market_time import MarketTime
 from producers.progress import Progress
 from producers.publisher import Publisher
-from producers.repair import MarketTime, Repairer
+from producers.repair import Repairer
 from producers.rest import RestClient
 from producers.roster import Roster
 from producers.share import Share
