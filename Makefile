@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SECONDS ?= 60
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help up up-local up-docker down demo test format bench clean
+.PHONY: help up up-local up-docker down demo test format audit bench clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ test: $(VENV)/dev  ## formatting, lint, types, contracts and all tests
 format: $(VENV)/dev  ## format and mend what a tool can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+audit: $(VENV)/dev  ## known vulnerabilities of what is installed, where their list can be had
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9' || true
+	@exec $(BIN)/python .ci/audit.py
 
 bench: $(VENV)/dev  ## ours, the old way and the floor, side by side
 	@exec $(BIN)/python -m bench

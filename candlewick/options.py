@@ -62,7 +62,7 @@ def broker_connection(config: Path | None, data: Path | None, broker: str | None
     """A blocking client of the broker, and its key names; when the broker does not answer, one line."""
     from redis.exceptions import RedisError
 
-    from shared.broker import Keys, broker_name, sync_client
+    from shared.broker import Keys, broker_name, fatal_answer, sync_client
     from shared.errors import BrokerError
 
     settings, *_ = settings_and_flags(config, data, broker)
@@ -70,6 +70,7 @@ def broker_connection(config: Path | None, data: Path | None, broker: str | None
     try:
         yield client, Keys(settings.broker.prefix)
     except RedisError as error:
-        raise BrokerError(f"{broker_name(settings)} does not answer: {error}") from None
+        does_not_answer = BrokerError(f"{broker_name(settings)} does not answer: {error}")
+        raise fatal_answer(error, settings) or does_not_answer from None
     finally:
         client.close()
