@@ -81,20 +81,26 @@ WRITERS = 3
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "write": ("read", "flush"),
-    "take over": ("claim", "flush"),
+    "take over": ("claim", "read", "flush"),
     "read": ("read",),
     "claim": ("claim",),
     "flush": ("flush",),
+    "trim": ("trim",),
     "step": ("step",),
     "stop": ("finish",),
 }
 """What a writer does, in the parts of its loop."""
+
+Arrivals = list[tuple[Series, str]]
 
 series = st.sampled_from(SERIES)
 markets = st.sampled_from((Market.USDT_FUTURES, Market.SPOT))
 places = st.integers(0, WRITERS - 1)
 operations = st.sampled_from(sorted(OPERATIONS))
 points = st.integers(0, 30)
+arrivals = st.lists(
+    st.tuples(series, st.sampled_from(("candle", "contradiction", "note", "malformed"))), min_size=1, max_size=4
+)
 
 
 class Clock:
@@ -164,6 +170,19 @@ class Recording(RuleBasedStateMachine):
         candle = make_candle(Series(market, "BTCUSDT", Interval.M1), Interval.M1.floor(self.now))
         self.books.publish_malformed(market, encode_entry(candle) | changes)
 
+    def _come(self, arrivals: Arrivals) -> None:
+        """What there is to do for a writer that is interrupted."""
+        for series, kind in arrivals:
+            match kind:
+                case "candle":
+                    self.candles_close(series, 1)
+                case "contradiction":
+                    self.candles_come_in_disorder(series, [(-1, CONTRADICTIONS[1])])
+                case "note":
+                    self.a_note_comes(series, NoteKind.ABSENT, 0, 1, is_noted=True)
+                case "malformed":
+                    self.a_malformed_entry_comes(series.market, MALFORMED[0])
+
     @rule(step_ms=st.sampled_from(CLOCK_STEPS))
     def the_exchange_clock_steps(self, step_ms: int) -> None:
         self.now += step_ms
@@ -175,27 +194,33 @@ class Recording(RuleBasedStateMachine):
         self.clock.sleep(seconds)
         self._work(place, operation)
 
-    @rule(place=places, operation=operations, point=points)
-    def a_writer_is_killed(self, place: int, operation: str, point: int) -> None:
+    @rule(arrivals=arrivals, place=places, operation=operations, point=points)
+    def a_writer_is_killed(self, arrivals: Arrivals, place: int, operation: str, point: int) -> None:
+        self._come(arrivals)
         self._writer(place)
         killed(point, lambda: self._work(place, operation))
         self._bury(place)
 
-    @rule(place=places, operation=operations, point=st.integers(0, 8))
-    def a_writer_is_cut_off(self, place: int, operation: str, point: int) -> None:
+    @rule(arrivals=arrivals, place=places, operation=operations, point=st.integers(0, 8))
+    def a_writer_is_cut_off(self, arrivals: Arrivals, place: int, operation: str, point: int) -> None:
+        self._come(arrivals)
         self._writer(place)
         cut_off(point, lambda: self._work(place, operation))
 
-    @rule(place=places, operation=operations, point=points, is_joined=st.booleans())
-    def a_writer_is_overtaken(self, place: int, operation: str, point: int, is_joined: bool) -> None:
-        """It is stopped in the middle, others take over what it holds and join months, and it wakes."""
+    @rule(arrivals=arrivals, place=places, operation=operations, point=points, is_joined=st.booleans())
+    def a_writer_is_overtaken(
+        self, arrivals: Arrivals, place: int, operation: str, point: int, is_joined: bool
+    ) -> None:
+        """It is stopped in the middle; more comes, others write that and what it holds, and join months; it wakes."""
 
         def others() -> None:
             self.books.a_writer_is_overtaken()
+            self._come(arrivals)
             self._work((place + 1) % WRITERS, "take over")
             for series in SERIES[:3] if is_joined else ():
                 self._compact(series)
 
+        self._come(arrivals)
         self._writer(place)
         overtaken(point, lambda: self._work(place, operation), others)
 
@@ -234,14 +259,11 @@ class Recording(RuleBasedStateMachine):
                 assert drop(self.client, self.keys, letter)
                 self.books.dropped(letter.fields[TAG])
 
-    @rule(market=markets, operation=st.sampled_from(("trim", "delete entries", "delete stream", "destroy group")))
+    @rule(market=markets, operation=st.sampled_from(("delete entries", "delete stream", "destroy group")))
     def somebody_has_a_hand_in_the_broker(self, market: Market, operation: str) -> None:
         """Nothing is deleted that was not written: that would be a loss by order."""
         stream = self.keys.candles(market)
         match operation:
-            case "trim":
-                with contextlib.suppress(redis.ResponseError):  # a stream that was deleted
-                    self._writer(0)._source.trim(0)
             case "delete entries":
                 for number in self.books.deletable(market)[:3]:
                     self.client.xdel(stream, number)
@@ -329,13 +351,15 @@ class Recording(RuleBasedStateMachine):
                 writer._batch.add(writer._source.claim(0, room), self.clock.monotonic())
             case "flush":
                 writer._flush(writer._batch.everything())
+            case "trim":
+                writer._source.trim(0)
             case "step":
                 writer._step()
             case "finish":
                 writer._finish()
 
     def _repeat(self, operations: tuple[str, ...], until: Callable[[], bool]) -> None:
-        for _ in range(1000):
+        for _ in range(100):
             if until():
                 return
             for operation in operations:
