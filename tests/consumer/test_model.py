@@ -99,7 +99,7 @@ series = st.sampled_from(SERIES)
 markets = st.sampled_from((Market.USDT_FUTURES, Market.SPOT))
 places = st.integers(0, WRITERS - 1)
 operations = st.sampled_from(sorted(OPERATIONS))
-points = st.integers(0, 30)
+points = st.integers(0, 20)
 arrivals = st.lists(
     st.tuples(series, st.sampled_from(("candle", "contradiction", "note", "malformed"))), min_size=1, max_size=4
 )
