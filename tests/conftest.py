@@ -30,6 +30,14 @@ hypothesis.settings.register_profile(
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+hypothesis.settings.register_profile(
+    "search",  # for as long as you like: pytest --hypothesis-profile=search
+    deadline=None,
+    max_examples=10_000,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("candlewick")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
