@@ -6,6 +6,7 @@ quarter REST answers, and one in two hundred is an archive file.
 """
 
 import random
+import re
 import statistics
 import time
 from collections import Counter
@@ -62,6 +63,7 @@ class Outcome:
         counts: how often each target came to each outcome.
         failures: the first inputs without a named outcome, one of a kind.
         failed: how many there were.
+        kinds: their targets and exceptions, without numbers.
         memory_mb: resident memory, sampled at even steps.
         seconds: how long it took.
         slowest: the longest that a single input took, in seconds, and its number.
@@ -70,6 +72,7 @@ class Outcome:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     failed: int = 0
+    kinds: set[tuple[str, str]] = field(default_factory=set)
     memory_mb: list[float] = field(default_factory=list)
     seconds: float = 0.0
     slowest: tuple[float, int] = (0.0, 0)
@@ -126,7 +129,9 @@ class Fuzzer:
             outcome.failed += 1
             outcome.counts[target, f"UNNAMED: {type(error).__name__}"] += 1
             what = f"{type(error).__name__}: {error}"[:300]
-            if len(outcome.failures) < _FAILURES_KEPT and (target, what) not in {one[1:3] for one in outcome.failures}:
+            kind = (target, re.sub(r"\d+", "#", what))
+            if len(outcome.failures) < _FAILURES_KEPT and kind not in outcome.kinds:
+                outcome.kinds.add(kind)
                 outcome.failures.append(
                     Failure(number, target, what, len(content), content[:_SHOWN_BYTES].hex()),
                 )

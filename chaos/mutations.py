@@ -60,16 +60,16 @@ def mutated_fields(rng: random.Random, fields: Fields, others: Sequence[Fields])
     fields = dict(fields)
     for _ in range(rng.choice((1, 1, 2))):
         name = rng.choice(tuple(fields) or (b"symbol",))
-        match rng.randrange(8):
+        match rng.randrange(20):
             case 0:
                 fields.pop(name, None)
             case 1:
                 fields[_raw_value(rng)] = fields.pop(name, b"")
-            case 2:
+            case 2 | 3 | 4 | 5:
                 fields[name] = mutated_bytes(rng, fields.get(name, b""), (b"1", b"a"))
-            case 3:
+            case 6:
                 fields |= rng.choice(others)
-            case 4:
+            case 7:
                 fields[b"note"] = rng.choice((b"began", b"absent", b"ended", b"", b"x"))
             case _:
                 fields[name] = _raw_value(rng)
