@@ -1,6 +1,5 @@
 """``python -m chaos COMMAND``: break Candlewick from outside, and compare."""
 
-import logging
 from typing import Annotated
 
 import typer
@@ -24,7 +23,6 @@ def fuzz(
     first: Annotated[int, typer.Option(min=0, help="number of the first input, to repeat one of a run")] = 0,
 ) -> None:
     """Feed hostile inputs to every parser; exit code 1 for an outcome without a name, or for memory that grows."""
-    logging.disable(logging.CRITICAL)  # a million refusals are counted here, not told
     console, shown = Console(width=150), Console(stderr=True)
     with shown.status("fuzzing") as status:
         outcome = Fuzzer(seed).run(count, first, lambda done: status.update(f"fuzzing: {done:,} of {count:,}"))

@@ -70,8 +70,11 @@ def hear(frame: bytes, market: Market) -> str:  # noqa: PLR0911 # one name for e
             if len(excerpt) > 200:
                 raise UnnamedOutcomeError(f"an excerpt of {len(excerpt)} bytes")
             return f"malformed: {reason_class(reason)}"
-        case Control(error=error):
-            return "control, accepted" if error is None else "control, refused"
+        case Control(error=None):
+            return "control, accepted"
+        case Control(error=str(error)):
+            reason_class(error)  # it goes to the log too
+            return "control, refused"
         case OpenKline():
             return "open kline, decoded"
         case Shutdown():

@@ -128,10 +128,10 @@ def test_every_hostile_entry_is_a_dead_letter_and_nothing_else_is_written_anywhe
         wait_until(lambda: pending(client, keys) == 0)
         written = files_below(tmp_path)
     dead = {letter.entry_id: letter for letter in letters(client, keys, BTC.market)}
-    assert {sent[number] for number in dead} == set(wrong)
-    for number, letter in dead.items():
-        assert 0 < len(letter.reason) < 1000, sent[number]
-        assert letter.reason.isprintable(), sent[number]
+    assert {sent[entry_id] for entry_id in dead} == set(wrong)
+    for entry_id, letter in dead.items():
+        assert 0 < len(letter.reason) < 1000, sent[entry_id]
+        assert letter.reason.isprintable(), sent[entry_id]
     folder = f"a/b/c/d/e/candles/{series_folder(BTC)}"
     assert {name for name in written if not name.startswith("a/b/c/d/e/staging/")} == {f"{folder}/2024-06-30.parquet"}
     assert {Path(name).name for name in written if name.startswith("a/b/c/d/e/staging/")} <= {"lock", ".lock"}
