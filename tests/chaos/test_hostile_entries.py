@@ -26,6 +26,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
 
 SYMBOLS = {
     "above": "../../x",
+    "above, in capitals": "../../X",
     "far above": "../" * 40 + "tmp/candlewick-was-here",
     "dots": "..",
     "a dot": ".",
