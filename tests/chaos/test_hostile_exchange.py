@@ -34,7 +34,7 @@ async def meet(*arguments: str) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(100):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
@@ -121,7 +121,7 @@ async def frames_nested_a_thousand_deep(connection: ServerConnection) -> None:
 
 
 async def frames_of_many_small_lists(connection: ServerConnection) -> None:
-    await pour(connection, [frame(LISTS)], 30)
+    await pour(connection, [frame(LISTS)], 10)
 
 
 async def a_hundred_thousand_pings(connection: ServerConnection) -> None:
@@ -173,7 +173,7 @@ async def hostile(attack: Attack) -> AsyncIterator[tuple[str, list[int]]]:
             return
         await connection.close()
 
-    async with serve(handle, "127.0.0.1", 0, ping_interval=None, close_timeout=5) as server:
+    async with serve(handle, "127.0.0.1", 0, ping_interval=None, close_timeout=60) as server:
         yield f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}", connections
 
 
@@ -252,11 +252,12 @@ REST_ATTACKS = {
         b"",
     ),
 }
-UNBOUNDED = pytest.mark.xfail(strict=True, reason="the whole body of an answer is taken in, however large it is")
+UNBOUNDED = "the whole body of an answer is taken in, however large it is"
 FAULTS = {
-    "a body without end": UNBOUNDED,
-    "a body that says a gigabyte": UNBOUNDED,
-    "256 MB in 260 kB of gzip": UNBOUNDED,
+    # as much as comes in before the time-out: on a busy machine that may stay below the bound
+    "a body without end": pytest.mark.xfail(strict=False, reason=UNBOUNDED),
+    "a body that says a gigabyte": pytest.mark.xfail(strict=False, reason=UNBOUNDED),
+    "256 MB in 260 kB of gzip": pytest.mark.xfail(strict=True, reason=UNBOUNDED),
     "a row nested 1010 deep": pytest.mark.xfail(strict=True, reason="a reason is made with repr: RecursionError"),
     "a count of weight in 5000 digits": pytest.mark.xfail(strict=True, reason="int() of too many digits: ValueError"),
 }

@@ -32,10 +32,10 @@ async def listen(address: str, last: str) -> dict[str, Any]:
         if minutes[-1] == int(last):
             done.set()
 
-    settings = ExchangeSettings(simulator=address, retry_most_seconds=0.2, silence_timeout_seconds=20.0)
+    settings = ExchangeSettings(simulator=address, retry_most_seconds=0.2, silence_timeout_seconds=60.0)
     async with CandleListener(SERIES.market, settings, take) as listener:
         await listener.add_series([SERIES])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(80):
             await done.wait()
         failed = listener.failed.done()
     counters = listener.counters
