@@ -52,6 +52,7 @@ def embedded_command(settings: Settings) -> list[str]:
         "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
+        "proto-max-bulk-len": "1mb",  # the least it allows; a field of an entry is some bytes
         "daemonize": "no",
     }
     return [

@@ -147,7 +147,7 @@ def _blocks(content: bytes, most_bytes: int) -> Iterator[bytes]:
                 raise ArchiveError(f"its compression is {members[0].compress_type}, not deflate")
             with archive.open(members[0]) as lines:
                 yield from _lines(lines, most_bytes)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError) as error:
         raise ArchiveError(f"it is no zip that can be read: {error}") from None
 
 

@@ -1,8 +1,11 @@
 """Dead letters: entries that could not be stored, each with its reason, until somebody decides about them.
 
-The writer puts a letter into the market's dead-letter stream in the same transaction that acknowledges the entry
+The writer puts a letter into the market's dead-letter stream in the same step that acknowledges the entry
 (``consumer.source``). Here they are read, put back into the stream they came from, or dropped. Putting back is one
 transaction too: an entry is in one of the two streams at any moment, and twice in none.
+
+A letter holds its entry as it was, unless that is larger than any candle can be: then it holds a part of it, says so,
+and cannot be put back.
 """
 
 import contextlib
@@ -18,7 +21,8 @@ from shared.interval import utc
 from shared.market import Market
 
 ENTRY_PREFIX = b"entry:"
-_PAGE = 1000
+_READ_AT_ONCE = 1000
+_MOST_FIELDS, _MOST_NAME_BYTES, _MOST_VALUE_BYTES = 64, 256, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,8 @@ class Letter:
         reason: why the entry could not be stored.
         entry_id: the entry's id in the stream of candles.
         consumer: which writer gave it up.
-        fields: the entry as it was.
+        fields: the entry as it was, or a part of it.
+        is_cut: whether it is a part.
     """
 
     market: Market
@@ -40,6 +45,7 @@ class Letter:
     entry_id: str
     consumer: str
     fields: Mapping[bytes, bytes]
+    is_cut: bool = False
 
     @property
     def written(self) -> str:
@@ -47,10 +53,26 @@ class Letter:
         return f"{utc(int(self.id.partition('-')[0])):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def letter_fields(entry: Mapping[bytes, bytes], reason: str, number: bytes, consumer: str) -> dict[bytes, bytes]:
+    """A letter as the fields of its own entry.
+
+    Args:
+        entry: the fields that could not be stored.
+        reason: why not.
+        number: the entry's id.
+        consumer: who gives it up.
+    """
+    letter = {b"reason": reason.encode(errors="replace"), b"id": number, b"consumer": consumer.encode()}
+    kept = {name[:_MOST_NAME_BYTES]: value[:_MOST_VALUE_BYTES] for name, value in list(entry.items())[:_MOST_FIELDS]}
+    if kept != entry:
+        letter[b"cut"] = b"yes"
+    return letter | {ENTRY_PREFIX + name: value for name, value in kept.items()}
+
+
 def letters(client: Any, keys: Keys, market: Market) -> Iterator[Letter]:
     """A market's dead letters, oldest first."""
     after = "-"
-    while page := client.xrange(keys.dead_letters(market), min=after, count=_PAGE):
+    while page := client.xrange(keys.dead_letters(market), min=after, count=_READ_AT_ONCE):
         for number, body in page:
             yield _letter(market, number, body)
         after = f"({page[-1][0].decode()}"
@@ -76,7 +98,12 @@ def requeue(client: Any, keys: Keys, letter: Letter) -> bool:
 
     Returns:
         False when somebody else has put it back or dropped it meanwhile.
+
+    Raises:
+        BrokerError: when the letter holds only a part of its entry.
     """
+    if letter.is_cut:
+        raise BrokerError(f"dead letter {letter.id} of {letter.market} was too large to be kept whole: drop it")
     stream = keys.dead_letters(letter.market)
     with client.pipeline(transaction=True) as pipeline:
         while True:
@@ -104,4 +131,5 @@ def _letter(market: Market, number: bytes, body: Mapping[bytes, bytes]) -> Lette
         body.get(b"id", b"").decode(errors="replace"),
         body.get(b"consumer", b"").decode(errors="replace"),
         {name.removeprefix(ENTRY_PREFIX): value for name, value in body.items() if name.startswith(ENTRY_PREFIX)},
+        b"cut" in body,
     )

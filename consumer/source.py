@@ -2,7 +2,7 @@
 
 Reading begins with this consumer's own pending entries (what it had read and not acknowledged when it last ended, or
 when the connection broke) and goes on with new ones. Entries that another consumer has left idle are claimed. An
-entry that is no candle goes to the dead letters, with its reason, in the same transaction that acknowledges it.
+entry that is no candle goes to the dead letters, with its reason, in the same step that acknowledges it.
 
 The group is created at the stream's beginning, again whenever it is found missing, and never at its end: what was
 written while there was no group is still read.
@@ -16,10 +16,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from consumer.batch import Entry
-from consumer.letters import ENTRY_PREFIX
+from consumer.letters import letter_fields
+from consumer.paging import Paging
 from shared.broker import Keys, SyncClient
 from shared.candle import Candle
 from shared.entry import decode_entry, encode_entry
@@ -31,11 +32,17 @@ log = logging.getLogger(__name__)
 
 _ACKNOWLEDGED_AT_ONCE = 1000
 _CLAIMED_AT_ONCE = 500
-_PAGE = 5000
+_READ_AT_ONCE = 5000
 _BEGINNING = b"0-0"
 _LOGGED_AT_FIRST, _LOGGED_EVERY = 20, 1000  # of dead letters: a flood of them must not become one of lines
 
 Fields = dict[bytes, bytes]
+
+_BURY = """
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
+redis.call('XADD', KEYS[2], '*', unpack(ARGV, 3))
+return redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+"""  # a script: another consumer may have claimed and buried the same entry since it was read
 
 _REMOVE_DEAD = """
 local removed = {}
@@ -71,6 +78,7 @@ class EntrySource:
         self._markets = {keys.candles(market).encode(): market for market in markets}
         self._group = group
         self._consumer = consumer
+        self._paging = Paging()
         self._claimed_to = dict.fromkeys(self._markets, _BEGINNING)
         self._recovered_to: dict[bytes, bytes] = {}
         self.recover()
@@ -118,7 +126,7 @@ class EntrySource:
                     self._group,
                     self._consumer,
                     streams,
-                    count=count,
+                    count=self._paging.count(count),
                     block=max(1, block_ms),
                 )
             )
@@ -139,7 +147,12 @@ class EntrySource:
         for stream in self._markets:
             while len(claimed) < count:
                 cursor, entries, *deleted = self._client.xautoclaim(
-                    stream, self._group, self._consumer, idle_ms, self._claimed_to[stream], count=_CLAIMED_AT_ONCE
+                    stream,
+                    self._group,
+                    self._consumer,
+                    idle_ms,
+                    self._claimed_to[stream],
+                    count=self._paging.count(_CLAIMED_AT_ONCE),
                 )
                 for number in deleted[0] if deleted else ():
                     self._lose(stream, number)
@@ -203,6 +216,7 @@ class EntrySource:
         return int(self._client.xtrim(stream, minid=f"{oldest[0]}-{oldest[1]}", approximate=True))
 
     def _read_pending(self, count: int) -> list[Entry]:
+        count = self._paging.count(count)
         answer = self._client.xreadgroup(self._group, self._consumer, self._recovered_to, count=count)
         for stream, entries in answer:
             if entries:
@@ -216,6 +230,7 @@ class EntrySource:
     def _decode(self, answer: Any) -> list[Entry]:
         decoded = []
         for stream, entries in answer:
+            self._paging.took(entries)
             market = self._markets[stream]
             for number, fields in entries:
                 if not fields:
@@ -233,17 +248,14 @@ class EntrySource:
         self._bury(entry.market, entry.id, fields, reason)
 
     def _bury(self, market: Market, number: bytes, fields: Fields, reason: str) -> None:
-        """Move an entry to the dead letters: there first, then acknowledged, in one transaction.
+        """Move an entry to the dead letters: there first, then acknowledged, in one step.
 
         What the broker refuses stays pending and is claimed again later.
         """
-        letter = {b"reason": reason.encode(), b"id": number, b"consumer": self._consumer.encode()}
-        letter.update({ENTRY_PREFIX + name: value for name, value in fields.items()})
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xadd(self._keys.dead_letters(market), letter)
-        pipeline.xack(self._keys.candles(market), self._group, number)
+        letter = letter_fields(fields, reason, number, self._consumer)
         try:
-            pipeline.execute()
+            if not self._bury_once(market, number, letter):
+                return
         except ResponseError as error:  # a broker that is full; the good entries beside it need not wait
             log.error(
                 "entry %s of %s cannot be stored (%s), and stays pending: the broker takes no dead letter: %s",
@@ -256,6 +268,19 @@ class EntrySource:
         self.dead_letters += 1
         if self.dead_letters <= _LOGGED_AT_FIRST or self.dead_letters % _LOGGED_EVERY == 0:
             log.error("entry %s of %s goes to the dead letters: %s", number.decode(), market, reason)
+
+    def _bury_once(self, market: Market, number: bytes, letter: Fields) -> bool:
+        """Put a letter and acknowledge its entry in one step; False when somebody else has done so meanwhile."""
+        stream, letters = self._keys.candles(market), self._keys.dead_letters(market)
+        flat = [part for pair in letter.items() for part in pair]
+        try:
+            return bool(self._client.eval(_BURY, 2, stream, letters, self._group, number, *flat))
+        except NoPermissionError:  # no scripts for this user: then perhaps twice, and never not at all
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.xadd(letters, letter)
+            pipeline.xack(stream, self._group, number)
+            pipeline.execute()
+            return True
 
     def _lose(self, stream: bytes, number: bytes) -> None:
         """An entry that was pending and is no longer in the stream: somebody deleted or trimmed it."""
@@ -270,8 +295,9 @@ class EntrySource:
 
 def retained(client: Any, keys: Keys, market: Market) -> Iterator[Candle | Note | None]:
     """Every entry that a market's stream still holds, oldest first; None for one that is no candle. Uses no group."""
-    after = "-"
-    while page := client.xrange(keys.candles(market), min=after, count=_PAGE):
+    after, paging = "-", Paging()
+    while page := client.xrange(keys.candles(market), min=after, count=paging.count(_READ_AT_ONCE)):
+        paging.took(page)
         for number, fields in page:
             try:
                 yield decode_entry(market, fields)

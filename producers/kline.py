@@ -15,6 +15,7 @@ import orjson
 from shared.candle import Candle, checked_candle
 from shared.errors import MalformedCandleError
 from shared.market import Market
+from shared.shown import shown, told
 
 _EXCERPT_BYTES = 200
 _CLOSED_KEY = b'"x":'
@@ -132,7 +133,7 @@ def _parse_kline(event: dict[str, Any], market: Market, receive_time_ms: int) ->
     if closed is False:
         return OPEN_KLINE
     if closed is not True:
-        raise MalformedCandleError(f"x is {closed!r:.40}, neither true nor false")
+        raise MalformedCandleError(f"x is {shown(closed)}, neither true nor false")
     return checked_candle(
         market=market,
         symbol=kline.get("s"),
@@ -162,10 +163,10 @@ def _parse_control(message: dict[str, Any]) -> Control:
     if error is not None:
         return Control(
             number,
-            f"{error.get('msg')} (code {error.get('code')})" if isinstance(error, dict) else str(error),
+            f"{told(error.get('msg'))} (code {told(error.get('code'))})" if isinstance(error, dict) else told(error),
         )
     result = message.get("result")
-    channels = tuple(str(channel) for channel in result) if isinstance(result, list) else None
+    channels = tuple(one for one in result if isinstance(one, str)) if isinstance(result, list) else None
     return Control(number, None, channels)
 
 

@@ -11,7 +11,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from shared.candle import Series, checked_symbol
+from shared.candle import MAX_TIME_MS, Series, checked_symbol
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
@@ -78,13 +78,12 @@ def _listing(one: Mapping[str, Any], status_field: str) -> Listing | None:
         symbol = checked_symbol(one.get("symbol"))
     except MalformedCandleError:
         return None
-    contract = one.get("contractType") or ""
-    onboard = one.get("onboardDate")
+    contract, status, onboard = one.get("contractType"), one.get(status_field), one.get("onboardDate")
     return Listing(
         symbol,
-        str(one.get(status_field)),
-        dated=bool(contract) and "PERPETUAL" not in str(contract),
-        onboard_ms=onboard if type(onboard) is int and onboard > 0 else None,
+        status if isinstance(status, str) else "",
+        dated=isinstance(contract, str) and contract != "" and "PERPETUAL" not in contract,
+        onboard_ms=onboard if type(onboard) is int and 0 < onboard < MAX_TIME_MS else None,
     )
 
 

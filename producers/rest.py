@@ -12,6 +12,7 @@ names what bites.
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,11 @@ import orjson
 from producers.listing import Listing, parse_listings
 from producers.page import Answer, Page, klines_weight
 from producers.weight import PoolClosedError, WeightBudget
-from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle
+from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
 from shared.errors import MalformedCandleError, SettingsError
 from shared.market import Market
 from shared.sections import ExchangeSettings
+from shared.shown import told
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,10 @@ _OK, _TOO_MANY, _TEAPOT, _SERVER_FAULT = 200, 429, 418, 500
 _DEFAULT_RETRY_SECONDS = 60.0
 _INFO_WEIGHT = {Market.SPOT: 20, Market.USDT_FUTURES: 1, Market.COIN_FUTURES: 1}
 _ROW_COLUMNS = 11
+_MOST_BYTES = {"time": 2**16, "klines": 2**22, "exchangeInfo": 2**26}
+"""More bytes than any true answer takes: exchangeInfo of spot is 15 MB."""
+_MOST_DIGITS = 9
+_ROWS_LOGGED = 10
 
 
 class RestUnavailableError(Exception):
@@ -91,6 +97,7 @@ class RestClient:
             self._client = httpx.AsyncClient(
                 timeout=settings.rest_timeout_seconds,
                 trust_env=not settings.simulator,
+                headers={"Accept-Encoding": "gzip"},  # what ``_fetch`` unpacks
                 limits=httpx.Limits(max_connections=16),
             )
         except (ImportError, ValueError) as error:
@@ -155,8 +162,8 @@ class RestClient:
         question = {"symbol": series.symbol, "interval": series.interval.value, "startTime": 0, "limit": 1}
         rows = await self._get("klines", question, klines_weight(self.market, 1))
         try:
-            return int(rows[0][0])
-        except (TypeError, IndexError, ValueError, KeyError):
+            return checked_time("first open time", rows[0][0])
+        except (TypeError, IndexError, KeyError, MalformedCandleError):
             return None
 
     def _candle(self, series: Series, row: Any, closed_before_ms: int) -> Candle | None:
@@ -167,7 +174,8 @@ class RestClient:
             return candle_of_row(series, row, closed_before_ms)
         except MalformedCandleError as error:
             self.counters.refused_rows += 1
-            log.warning("a row of %s is no candle: %s", series, error)
+            if self.counters.refused_rows <= _ROWS_LOGGED or self.counters.refused_rows % 1000 == 0:
+                log.warning("row no. %d that is no candle, of %s: %s", self.counters.refused_rows, series, error)
             return None
 
     async def _get(self, path: str, question: dict[str, str | int], weight: int) -> Any:
@@ -179,19 +187,41 @@ class RestClient:
         self.counters.weight += weight
         try:
             async with asyncio.timeout(2 * self._timeout_seconds):  # httpx counts each read by itself
-                answer = await self._client.get(f"{self._base}/{path}", params=question)
+                answer = await self._fetch(path, question)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             self.counters.failures += 1
             raise RestUnavailableError(f"{self._base}: {str(error) or type(error).__name__}") from None
-        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isascii() and used.isdigit():
-            await self.budget.used(int(used))
+        used = _count(answer.headers.get("X-MBX-USED-WEIGHT-1M", ""))
+        if used is not None:
+            await self.budget.used(used)
         if answer.status_code in (_TOO_MANY, _TEAPOT):
             self.counters.failures += 1
             seconds = _retry_after(answer.headers.get("Retry-After", ""))
             await self.budget.close(seconds, answer.status_code)
             raise RestUnavailableError(str(PoolClosedError(seconds, answer.status_code)), seconds)
         return self._content(answer)
+
+    async def _fetch(self, path: str, question: dict[str, str | int]) -> httpx.Response:
+        """An answer with its body, unpacked and taken in piece by piece, never beyond its bound.
+
+        Raises:
+            httpx.HTTPError: when there is none, or it is larger than any answer of the exchange's.
+        """
+        most, body = _MOST_BYTES[path], bytearray()
+        async with self._client.stream("GET", f"{self._base}/{path}", params=question) as answer:
+            packed = answer.headers.get("Content-Encoding", "identity").lower()
+            if packed not in ("identity", "gzip"):
+                raise httpx.DecodingError(f"a body packed as {packed!r:.40}")
+            unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
+            async for piece in answer.aiter_raw():
+                try:
+                    body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
+                except zlib.error as error:
+                    raise httpx.DecodingError(f"a body that is no gzip: {error}") from None
+                if len(body) > most:
+                    raise httpx.DecodingError(f"a body of more than {most:,} bytes")
+        headers = [pair for pair in answer.headers.raw if pair[0].lower() != b"content-encoding"]
+        return httpx.Response(answer.status_code, headers=headers, content=bytes(body))
 
     def _content(self, answer: httpx.Response) -> Any:
         try:
@@ -202,7 +232,7 @@ class RestClient:
         if answer.status_code == _OK:
             return content
         code = content.get("code") if isinstance(content, dict) else None
-        text = content.get("msg", "") if isinstance(content, dict) else ""
+        text = told(content.get("msg", "")) if isinstance(content, dict) else ""
         if (
             type(code) is not int
             or not code
@@ -233,5 +263,9 @@ def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int) -> Can
     )
 
 
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
 def _retry_after(text: str) -> float:
-    return float(text) if text.isascii() and text.isdigit() else _DEFAULT_RETRY_SECONDS
+    return float(text[:_MOST_DIGITS]) if text.isascii() and text.isdigit() else _DEFAULT_RETRY_SECONDS

@@ -37,7 +37,7 @@ from shared.sections import ExchangeSettings
 log = logging.getLogger(__name__)
 
 _MAX_FRAME_BYTES = 2**20
-_MALFORMED_LOGGED = 10  # of these the first ones, then every thousandth
+_ODD_LOGGED = 10
 
 
 class End(StrEnum):
@@ -143,13 +143,15 @@ class Socket:
             ConnectionFailedError: when the exchange does not answer in time, or the connection is lost.
         """
         for group in pack_channels(sorted(set(channels) - self.subscribed - self._refused)):
+            self._unseen.update(dict.fromkeys(group, time.monotonic()))  # a kline may be there before the answer is
             error = await self._request("SUBSCRIBE", group)
+            waiting = [name for name in group if self._unseen.pop(name, None) is not None]
             if error is not None:
                 self._refused.update(group)
                 log.error("%s: SUBSCRIBE of %d channels refused: %s: %s …", self.address, len(group), error, group[0])
                 continue
             self.subscribed.update(group)
-            self._unseen.update(dict.fromkeys(group, time.monotonic()))
+            self._unseen.update(dict.fromkeys(waiting, time.monotonic()))
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Let go of channels; returns when that is acknowledged. Raises as ``subscribe`` does."""
@@ -248,15 +250,15 @@ class Socket:
                 if not self._answers[number].done():
                     self._answers[number].set_result(outcome)
             case Control(error=error):
-                log.warning("%s: answer to no question of ours: %s", self.address, error or "accepted")
+                counters.not_klines += 1
+                _warn(counters.not_klines, "%s: answer to no question of ours: %s", self.address, error or "accepted")
             case Shutdown():
                 self.ask_end(End.SHUTDOWN)
             case NotKline():
                 counters.not_klines += 1
             case Malformed(reason=reason, excerpt=excerpt):
                 counters.malformed += 1
-                if counters.malformed <= _MALFORMED_LOGGED or counters.malformed % 1000 == 0:
-                    log.warning("malformed frame no. %d: %s: %r", counters.malformed, reason, excerpt)
+                _warn(counters.malformed, "malformed frame no. %d: %s: %r", counters.malformed, reason, excerpt)
 
     def _seen(self, frame: bytes) -> None:
         self.delivering.set()
@@ -295,3 +297,9 @@ class Socket:
                 self.ask_end(End.SILENT)
             elif now - began > self._settings.lifetime_hours * 3600:
                 self.ask_end(End.OLD)
+
+
+def _warn(number: int, text: str, *values: object) -> None:
+    """Log the first of a kind, and then every thousandth: a flood of frames must not become one of lines."""
+    if number <= _ODD_LOGGED or number % 1000 == 0:
+        log.warning(text, *values)

@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
+from shared.shown import shown
 
 MAX_SYMBOL_LENGTH = 60
 """Characters; a folder ``symbol=…`` of four-byte characters then still fits a file name's 255 bytes."""
@@ -102,7 +103,7 @@ def checked_symbol(symbol: object) -> str:
         MalformedCandleError: for anything else, naming the symbol.
     """
     if not isinstance(symbol, str) or not 1 <= len(symbol) <= MAX_SYMBOL_LENGTH:
-        raise MalformedCandleError(f"symbol {symbol!r:.80} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")
+        raise MalformedCandleError(f"symbol {shown(symbol, 80)} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")
     if not symbol.replace("_", "a").replace("-", "a").isalnum() or symbol != symbol.upper():
         raise MalformedCandleError(f"symbol {symbol!r} is not allowed: letters in uppercase, digits, '_' and '-' only")
     return symbol
@@ -146,9 +147,9 @@ def checked_candle(
     except TypeError:
         plain = None
     if plain is None:
-        raise MalformedCandleError(f"prices and volumes are not plain decimals: {decimals!r:.200}")
+        raise MalformedCandleError(f"prices and volumes are not plain decimals: {', '.join(map(shown, decimals)):.200}")
     if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
-        raise MalformedCandleError(f"number of trades {trade_num!r:.40} is not a count")
+        raise MalformedCandleError(f"number of trades {shown(trade_num)} is not a count")
     event_time = checked_time("event time", event_time_ms)
     first, high, low, last, volume, quote_volume, taker_base, taker_quote = cast("tuple[str, ...]", decimals)
     return Candle(
@@ -172,9 +173,9 @@ def checked_candle(
 def checked_series(market: Market, symbol: object, interval: object) -> Series:
     """A series from untrusted names; MalformedCandleError names the one that is wrong."""
     if not isinstance(interval, str):
-        raise MalformedCandleError(f"interval {interval!r:.40} is not known")
+        raise MalformedCandleError(f"interval {shown(interval)} is not known")
     if not isinstance(symbol, str):
-        raise MalformedCandleError(f"symbol {symbol!r:.40} is not text")
+        raise MalformedCandleError(f"symbol {shown(symbol)} is not text")
     return _series(market, symbol, interval)
 
 
@@ -183,12 +184,12 @@ def _series(market: Market, symbol: str, interval: str) -> Series:
     try:
         known_interval = Interval(interval)
     except ValueError:
-        raise MalformedCandleError(f"interval {interval!r:.40} is not known") from None
+        raise MalformedCandleError(f"interval {shown(interval)} is not known") from None
     return Series(market, checked_symbol(symbol), known_interval)
 
 
 def checked_time(name: str, value: object) -> int:
     """``value``, if it is an int of UTC milliseconds between 1970 and 2200; else MalformedCandleError with its name."""
     if type(value) is not int or not 0 <= value < MAX_TIME_MS:
-        raise MalformedCandleError(f"{name} {value!r:.40} is not a time in milliseconds")
+        raise MalformedCandleError(f"{name} {shown(value)} is not a time in milliseconds")
     return value

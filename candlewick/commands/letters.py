@@ -66,6 +66,7 @@ def show(
         ("reason", _line(letter.reason)),
         ("entry", _line(letter.entry_id)),
         ("writer", _line(letter.consumer)),
+        ("kept", "a part: it was too large" if letter.is_cut else "whole"),
         *((f"  {_text(name)}", _text(value)) for name, value in letter.fields.items()),
     ):
         print(f"{name:<32} {value}")
@@ -80,9 +81,12 @@ def requeue(
     data: Data = None,
     broker: Broker = None,
 ) -> None:
-    """Put entries back into their stream, to be tried once more."""
+    """Put entries back into their stream, to be tried once more; --all leaves those that were not kept whole."""
     from candlewick.arguments import counted
-    from consumer.letters import requeue as act
+    from consumer.letters import requeue as put_back
+
+    def act(client: Any, keys: "Keys", letter: "Letter") -> bool:
+        return not (everything and letter.is_cut) and put_back(client, keys, letter)
 
     done = _act(act, market, ids, everything, (config, data, broker))
     print(f"put back {counted(done, 'entry', 'entries')}")
@@ -148,6 +152,7 @@ def _as_json(letter: "Letter") -> str:
         "reason": letter.reason,
         "entry_id": letter.entry_id,
         "writer": letter.consumer,
+        "cut": letter.is_cut,
         "entry": {
             name.decode(errors="replace"): value.decode(errors="replace") for name, value in letter.fields.items()
         },

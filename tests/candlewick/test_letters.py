@@ -77,6 +77,27 @@ def test_a_letter_is_put_back_once_whoever_asks(broker: RealServer) -> None:
     assert client.xlen(KEYS.candles(MARKET)) == before + 1
 
 
+def test_an_entry_too_large_to_be_kept_whole_is_kept_in_part_and_cannot_be_put_back(
+    candlewick: Run, broker: RealServer
+) -> None:
+    """Else a flood of them would fill the broker a second time."""
+    client = server_client(broker)
+    client.xadd(KEYS.candles(MARKET), encode_entry(make_candle()) | {"close": "9" * 900_000})
+    client.xadd(KEYS.candles(MARKET), {f"field {number}": "1" for number in range(1000)})
+    assert read(broker) == []
+    *_, deep, wide = letters(client, KEYS, MARKET)
+    assert (deep.is_cut, wide.is_cut) == (True, True)
+    assert client.memory_usage(KEYS.dead_letters(MARKET)) < 50_000
+    done = candlewick("dead-letters", "requeue", "usdt_futures", deep.id, "--broker", broker.url)
+    assert done.returncode == 2
+    assert "was too large to be kept whole: drop it" in done.stderr
+    shown = candlewick("dead-letters", "show", "usdt_futures", deep.id, "--broker", broker.url)
+    assert "a part: it was too large" in shown.stdout
+    put_back = candlewick("dead-letters", "requeue", "usdt_futures", "--all", "--broker", broker.url)
+    assert put_back.stdout == "put back 3 entries\n"
+    assert ids(candlewick, broker) == [deep.id, wide.id]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -24,10 +24,6 @@ def outcome() -> Outcome:
     return Fuzzer(1).run(COUNT)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="JSON nested 1000 deep: RecursionError; a zip whose directory lies: ValueError; a first open time of -1",
-)
 def test_hostile_inputs_come_to_named_outcomes_only(outcome: Outcome) -> None:
     assert outcome.failures == []
     assert outcome.failed == 0

@@ -84,7 +84,6 @@ class Books:
         self._notes: dict[Series, list[Note]] = defaultdict(list)
         self._notes_owed: dict[Series, list[Note]] = defaultdict(list)
         self._copies: Counter[Tag] = Counter()  # how often a malformed entry must be found
-        self._doubtful: set[Tag] = set()
         self._files: dict[Path, tuple[tuple[int, int, int], dict[int, Rank]]] = {}
 
     # What happens
@@ -112,12 +111,6 @@ class Books:
     def dropped(self, tag: Tag) -> None:
         """A dead letter was dropped."""
         self._copies[tag] -= 1
-
-    def a_writer_is_overtaken(self) -> None:
-        """Before others take over what a writer holds: either may bury what is malformed, see ``test_model``."""
-        for market, at in self._whereabouts().items():
-            items = self._published[market]
-            self._doubtful |= {item for number in at.waiting if isinstance(item := items[number], Tag)}
 
     def group_will_be_made_again(self, market: Market) -> None:
         """Before the group is destroyed: all that the stream holds is delivered again, also what was buried."""
@@ -196,8 +189,7 @@ class Books:
             assert tag is not None, f"a good entry of {market} was buried"
             found[tag] += 1
         expected = Counter({item: self._copies[item] for item in items.values() if isinstance(item, Tag)})
-        assert found >= expected, f"malformed entries of {market} are lost"
-        assert (found - expected).keys() <= self._doubtful, f"malformed entries of {market} are doubled"
+        assert found == expected, f"malformed entries of {market} are lost or doubled"
 
     def _check_rows(self, series: Series, rows: dict[int, Rank]) -> None:
         for time, rank in rows.items():

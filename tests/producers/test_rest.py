@@ -468,4 +468,4 @@ async def test_a_bad_row_is_named_in_the_log(
     with caplog.at_level(logging.WARNING):
         async with client() as rest:
             await rest.klines(BTC, page(BTC, 0, 5), LATE)
-    assert "a row of usdt_futures BTCUSDT-1m is no candle" in caplog.text
+    assert "row no. 1 that is no candle, of usdt_futures BTCUSDT-1m" in caplog.text
