@@ -158,6 +158,33 @@ def make_folders(path: Path) -> None:
     sync_folder(path.parent)
 
 
+class DurableFolders:
+    """Folders whose names survive a power cut, whoever made them: each is looked at once in a process's life.
+
+    A folder that is there may have been made by a process that died before it could sync the name.
+
+    Args:
+        root: the topmost folder that is looked at.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: set[Path] = set()
+
+    def make(self, folder: Path) -> None:
+        """Make a folder below the root if need be, and every name on the way to it durable."""
+        make_folders(folder)
+        fresh = []
+        for path in (folder, *folder.parents):
+            if path in self._known:
+                break
+            sync_folder(path.parent)
+            fresh.append(path)
+            if path == self._root:
+                break
+        self._known.update(fresh)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from consumer.aside import Aside
-from consumer.files import Staging, make_folders, open_folder, sync_folder, try_flock
+from consumer.files import DurableFolders, Staging, open_folder, sync_folder, try_flock
 from consumer.layout import series_folder
 from shared.candle import Series
 from shared.errors import DamagedFileError, SeriesLockedError, StoreError
@@ -90,6 +90,7 @@ class Ledger:
     def __init__(self, root: Path, aside: Aside | None = None) -> None:
         self.root = root
         self._aside = aside
+        self._folders = DurableFolders(root)
 
     def path(self, series: Series) -> Path:
         """A series' file."""
@@ -123,7 +124,7 @@ class Ledger:
         """
         path = self.path(series)
         try:
-            make_folders(path.parent)
+            self._folders.make(path.parent)
             with _locked(path.parent):
                 ledger = self._read_or_begin(series)
                 before = _encode(ledger)

@@ -23,13 +23,13 @@ from pathlib import Path
 
 from consumer.aside import Aside
 from consumer.files import (
+    DurableFolders,
     FileIdentity,
     LockedFolder,
     Staging,
     is_same_file,
     open_folder,
     read_partition,
-    sync_folder,
     try_flock,
     write_unsynced,
 )
@@ -102,7 +102,7 @@ class Store:
         self._lock_timeout_seconds = lock_timeout_seconds
         self._aside = aside
         self._cache = _Cache(cache_bytes)
-        self._durable: set[Path] = set()
+        self._folders = DurableFolders(root)
 
     def write(self, series: Series, candles: Sequence[Candle]) -> Written:
         """Store candles of one series; when this returns they are on disk, synced.
@@ -193,7 +193,7 @@ class Store:
         """Lock the series, merge, and write what changes into staged files, not synced yet."""
         new = make_rows()
         job.folder = locks.enter_context(self.locked(job.series, deadline))
-        self._sync_ancestors(job.folder.path)
+        self._folders.make(job.folder.path)
         job.conflicts.extend(new.conflicts)
         for name, part in _partitions(job.folder, job.series, new.rows):
             merged = merge(self._read(job.folder.path / name), part)
@@ -252,18 +252,6 @@ class Store:
                 raise
             self._aside.move(path, str(error))
             return EMPTY
-
-    def _sync_ancestors(self, folder: Path) -> None:
-        """Once for each folder: make its name durable, whoever made it, up to the dataset's root."""
-        fresh = []
-        for path in (folder, *folder.parents):
-            if path in self._durable:
-                break
-            sync_folder(path.parent)
-            fresh.append(path)
-            if path == self.root:
-                break
-        self._durable.update(fresh)
 
 
 def _checked(path: Path, rows: Rows) -> Rows:
