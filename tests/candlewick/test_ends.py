@@ -1,0 +1,117 @@
+"""Orderly ends, and those that are not: a second signal, processes restarted one at a time under load."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from consumer.read import read_rows
+from shared.broker import Keys
+from shared.heartbeat import heartbeats
+from shared.interval import MINUTE_MS
+from shared.settings import load_settings
+from tests.candlewick.conftest import Start
+from tests.candlewick.test_complete import audits, control, held_by_the_exchange, is_complete, stored
+from tests.candlewick.test_pipeline import BASE, GROUPS, write_settings
+from tests.conftest import JUNE_30, RealServer, wait_until
+from tests.consumer.test_writer import candles, pending, publish
+
+KEYS = Keys("candlewick")
+SPOT = [group for group in GROUPS if group["market"] == "spot"]
+
+Process = subprocess.Popen[bytes]
+
+
+def lives(client: Any, process: Process) -> bool:
+    return any(name.endswith(f"-{process.pid}") for _, name in heartbeats(client, KEYS))
+
+
+def end_at_once(process: Process) -> int:
+    """Ask until it is gone: the first signal asks, its echoes within a second change nothing, a later one ends it."""
+
+    def is_gone() -> bool:
+        process.send_signal(signal.SIGTERM)
+        return process.poll() is not None
+
+    wait_until(is_gone, 15)
+    return process.wait()
+
+
+def test_a_second_signal_ends_a_writer_at_once_and_nothing_is_lost(
+    start: Start, make_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    """The broker hangs, so that an orderly end would take a minute."""
+    server = make_server()
+    broker = {"url": server.url, "timeout_seconds": 60}
+    write_settings(tmp_path, "http://127.0.0.1:1", GROUPS, broker=broker, writer={"flush_seconds": 3})
+    client = redis.Redis.from_url(server.url)
+    writer = start("write")
+    wait_until(lambda: lives(client, writer))
+    publish(client, KEYS, candles(200))
+    wait_until(lambda: pending(client, KEYS) == 200)
+    os.kill(server.pid, signal.SIGSTOP)
+    assert end_at_once(writer) == -signal.SIGTERM
+    os.kill(server.pid, signal.SIGCONT)
+    second = start("write")
+    wait_until(lambda: lives(client, second) and pending(client, KEYS) == 0)
+    rows = read_rows(tmp_path / "data" / "candles", candles(1)[0].series)
+    assert rows.times.tolist() == [one.open_time_ms for one in candles(200)]
+    client.close()
+
+
+def test_a_second_signal_ends_a_producer_at_once_and_its_successor_misses_nothing(
+    start: Start, simulator: Callable[..., str], make_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
+    server = make_server()
+    broker = {"url": server.url, "timeout_seconds": 60}
+    path = write_settings(tmp_path, address, SPOT, broker=broker, publisher={"drain_seconds": 60})
+    settings = load_settings(path)
+    start("write")
+    producer = start("produce", "spot")
+    wait_until(lambda: is_complete(settings, 4, JUNE_30 + 10 * MINUTE_MS), 60)
+    os.kill(server.pid, signal.SIGSTOP)
+    held_from_ms = control(address)["time_ms"]
+    wait_until(lambda: control(address)["time_ms"] > held_from_ms + 3 * MINUTE_MS)
+    assert end_at_once(producer) != 0
+    os.kill(server.pid, signal.SIGCONT)
+    start("produce", "spot")
+    until_ms = held_from_ms + 10 * MINUTE_MS
+    wait_until(lambda: control(address)["time_ms"] > until_ms + MINUTE_MS)
+    wait_until(lambda: is_complete(settings, 4, until_ms), 60)
+    assert all(one.absent == 0 for one in audits(settings, until_ms))
+
+
+@pytest.mark.timeout(300)
+def test_restarting_one_process_at_a_time_under_load_loses_nothing(
+    start: Start, simulator: Callable[..., str], make_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    """As an upgrade goes: writers first, then producers, each asked to leave and started again, the broker too."""
+    address = simulator("--speed", 300, "--start", BASE, "--updates", 1)
+    server = make_server()
+    path = write_settings(tmp_path, address, GROUPS, broker={"url": server.url}, repair={"grace_seconds": 300})
+    settings = load_settings(path)
+    client = redis.Redis.from_url(server.url)
+    commands = [("write",), ("write",), ("produce", "spot"), ("produce", "usdt_futures"), ("produce", "coin_futures")]
+    running = [start(*command) for command in commands]
+    wait_until(lambda: is_complete(settings, 7, JUNE_30 + 10 * MINUTE_MS), 60)
+    for at, command in enumerate(commands):
+        running[at].terminate()
+        assert running[at].wait(20) == 0, command
+        running[at] = start(*command)
+        wait_until(lambda at=at: lives(client, running[at]))  # type: ignore[misc]
+    server.kill()
+    server.start()
+    until_ms = control(address)["time_ms"] + 20 * MINUTE_MS
+    wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 60)
+    wait_until(lambda: is_complete(settings, 7, until_ms), 90)
+    for one in audits(settings, until_ms):
+        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        got = stored(settings.candles_folder, one.series)
+        assert {time: row for time, row in got.items() if time < one.to_ms} == truth
+    client.close()
