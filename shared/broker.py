@@ -100,7 +100,8 @@ def broker_url(settings: Settings) -> str:
         return f"unix://{quote(str(embedded_socket(settings)))}"
     parts = urlsplit(settings.broker.url)
     options = [(name, value) for name, value in parse_qsl(parts.query) if name not in _FIXED_OPTIONS]
-    return urlunsplit(parts._replace(scheme=parts.scheme.replace("valkey", "redis"), query=urlencode(options)))
+    url = urlunsplit(parts._replace(scheme=parts.scheme.replace("valkey", "redis"), query=urlencode(options)))
+    return url if parts.netloc else url.replace(":", "://", 1)  # urlunsplit leaves the slashes of an empty host out
 
 
 def broker_name(settings: Settings) -> str:

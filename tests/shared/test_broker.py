@@ -70,6 +70,13 @@ def test_valkey_addresses_are_redis_addresses() -> None:
     assert broker_url(load_settings(flags={"broker": {"url": "valkeys://h:1"}})) == "rediss://h:1"
 
 
+@pytest.mark.parametrize("options", ["", "?db=1"])
+def test_a_socket_s_address_stays_one(options: str) -> None:
+    settings = load_settings(flags={"broker": {"url": f"unix:///run/valkey.sock{options}"}})
+    assert broker_url(settings) == f"unix:///run/valkey.sock{options}"
+    sync_client(settings).close()
+
+
 def test_the_embedded_socket_lies_with_its_data_unless_the_path_is_too_long(tmp_path: Path) -> None:
     short = load_settings(flags={"data": {"folder": "/srv/d"}})
     assert embedded_socket(short) == Path("/srv/d/broker/valkey.sock")
