@@ -1,7 +1,7 @@
 """The crash matrix: a writer killed, or refused, at every system call of a flush that touches the disk or the broker.
 
 Which calls a flush makes is not written down: an undisturbed trial is measured first, and each of its calls that
-``chaos.trial`` knows as a step is a place to fail. Every trial has a writer, data, keys and a reader of its own.
+``chaos.places`` knows as a step is a place to fail. Every trial has a writer, data, keys and a reader of its own.
 """
 
 import shutil
@@ -17,8 +17,9 @@ from rich.table import Table
 
 from chaos import strace
 from chaos.broker import running_broker
+from chaos.places import Place
 from chaos.strace import Fault
-from chaos.trial import Outcome, Place, Trial
+from chaos.trial import Outcome, Trial
 from chaos.waiting import NotInTimeError
 
 _AT_ONCE = 2  # trials; each has a writer that mostly starts, and a reader
@@ -38,7 +39,7 @@ def measure(broker: str, folder: Path) -> list[Place]:
     outcome = trial.run()
     if not outcome.is_good:
         raise NotInTimeError(f"an undisturbed flush went wrong: {outcome}")
-    return [Place(name, call) for name, call in trial.places()]
+    return trial.places()
 
 
 def cases(places: Sequence[Place], every_call: bool = False) -> list[tuple[Place, Fault]]:
@@ -131,9 +132,9 @@ def _empty_folder(folder: Path) -> Path:
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
     table = Table("place", "fault", title="The crash matrix")
-    for name in ("tried", "rows lost", "doubled", "left over", "reader errors", "clean errors"):
+    for name in ("tried", "rows lost", "doubled", "not synced", "left over", "reader errors", "clean errors"):
         table.add_column(name, justify="right")
     for one in outcomes:
-        figures = (one.tried, one.lost, one.doubled, one.left, one.reader_errors, one.clean_errors)
+        figures = (one.tried, one.lost, one.doubled, one.unsynced, one.left, one.reader_errors, one.clean_errors)
         table.add_row(one.place, one.fault, *map(str, figures), style="" if one.is_good else "red")
     return table

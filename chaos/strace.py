@@ -29,7 +29,9 @@ _CALLS = (
     *("?open", "openat", "?mkdir", "mkdirat", "write", "pwrite64", "fsync", "fdatasync"),
     *("?rename", "renameat", "renameat2", "?unlink", "unlinkat", "sendto", "recvfrom"),
 )  # with a question mark: names that some machines do not have
-_ENTERED = re.compile(r"(?P<thread>\d+) +(?P<name>[a-z]\w*)\((?P<text>.*)")
+_ENTERED = re.compile(r"(?P<thread>\d+) +(?P<name>[a-z]\w*)\((?P<text>.*?)(?: <unfinished \.\.\.>)?$")
+_RESUMED = re.compile(r"(?P<thread>\d+) +<\.\.\. \w+ resumed>(?P<text>.*)")
+_RESULT = re.compile(r"\) += \d")
 
 
 class Fault(StrEnum):
@@ -67,6 +69,11 @@ class Call(NamedTuple):
     name: str
     number: int
     text: str
+
+    @property
+    def has_run(self) -> bool:
+        """Whether it came back without an error; one that its process did not survive is taken not to have run."""
+        return _RESULT.search(self.text) is not None
 
 
 @cache
@@ -132,12 +139,16 @@ def happened(log: Path, fault: Fault) -> bool:
 def calls(log: Path) -> list[Call]:
     """All calls of a log in the order in which they were entered."""
     counts: Counter[tuple[str, str]] = Counter()
-    found = []
+    found: list[Call] = []
+    newest: dict[str, int] = {}
     for line in log.read_text(errors="replace").splitlines():
-        match = _ENTERED.match(line)
-        if match is not None:
+        if match := _ENTERED.match(line):
             counts[match["thread"], match["name"]] += 1
+            newest[match["thread"]] = len(found)
             found.append(Call(match["name"], counts[match["thread"], match["name"]], match["text"]))
+        elif (match := _RESUMED.match(line)) and match["thread"] in newest:
+            call = found[newest[match["thread"]]]
+            found[newest[match["thread"]]] = call._replace(text=call.text + match["text"])
     return found
 
 

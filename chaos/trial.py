@@ -9,7 +9,6 @@ itself and stop in good order; then, and after a kill, a new one is started and 
 import contextlib
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,9 +21,11 @@ import psutil
 import redis
 
 from chaos import strace
+from chaos.durable import unsynced
+from chaos.places import Place, place_of, places_of
 from chaos.rows import Onlooker, Row, Seen, compare, true_row
 from chaos.scenario import FIRST, SERIES, history, notes, notes_before, published, store_history
-from chaos.strace import Call, Fault
+from chaos.strace import Fault
 from chaos.waiting import NotInTimeError, wait_until
 from consumer.layout import series_folder
 from consumer.ledger import Ledger, SeriesLedger
@@ -35,33 +36,6 @@ from shared.heartbeat import heartbeats
 from shared.market import Market
 from shared.note import Note
 from shared.settings import ENV_PREFIX, Settings, load_settings
-
-_STAGED = r'"/staging/writer-\d+/\d+'
-_STAGED_FD = r"\d+</staging/writer-\d+/\d+"
-_SERIES_FOLDER = r"/candles/market=\w+/interval=\w+/symbol=\w+"
-PLACES = {
-    "make a folder": r'mkdir(at)?\(.*"/candles',
-    "open a folder above": r'open(at)?\(.*"(/candles(/market=\w+(/interval=\w+)?)?|/)", ',
-    "sync a folder above": r"fsync\(\d+<(/candles(/market=\w+(/interval=\w+)?)?|/)>",
-    "open a series' folder": rf'open(at)?\(.*"{_SERIES_FOLDER}", ',
-    "open a partition": rf'open(at)?\(.*"{_SERIES_FOLDER}/[-\w]+\.parquet", O_RDONLY',
-    "open a staged partition": rf'open(at)?\(.*{_STAGED}\.parquet", O_WRONLY',
-    "write a staged partition": rf"p?write(64)?\({_STAGED_FD}\.parquet",
-    "sync a staged partition": rf"f(data)?sync\({_STAGED_FD}\.parquet",
-    "rename over a partition": rf"rename(at|at2)?\(.*{_STAGED}\.parquet",
-    "sync a series' folder": rf"fsync\(\d+<{_SERIES_FOLDER}>",
-    "make a folder of the ledger": r'mkdir(at)?\(.*"/ledger',
-    "open a folder of the ledger": r'open(at)?\(.*"/ledger[^"]*(?<!\.json)", ',
-    "sync a folder of the ledger": r"fsync\(\d+</ledger[^>]*(?<!\.json)>",
-    "open a ledger": r'open(at)?\(.*"/ledger/[^"]*\.json", ',
-    "open a staged ledger": rf'open(at)?\(.*{_STAGED}\.json", O_WRONLY',
-    "write a staged ledger": rf"write\({_STAGED_FD}\.json",
-    "sync a staged ledger": rf"fsync\({_STAGED_FD}\.json",
-    "rename over a ledger": rf"rename(at|at2)?\(.*{_STAGED}\.json",
-    "send the acknowledgement": r"sendto\(.*nXACK\\r",
-    "receive its answer": r"recvfrom\(",
-}
-"""The steps of a flush by name, each as what its calls look like in strace's log, the data folder cut off."""
 
 
 @dataclass(slots=True)
@@ -74,6 +48,7 @@ class Outcome:
         tried: trials.
         lost: rows and ledgers that were not as they should be after the restart.
         doubled: rows that were there more than once, or should not have been.
+        unsynced: names and files below the data folder that were acknowledged and not durable (``chaos.durable``).
         left: entries pending, dead letters, and files in the staging folder after the restart; writers that ended by
             themselves although their process was not killed.
         reader_errors: torn, doubled, missing or wrong rows that the reader saw.
@@ -86,6 +61,7 @@ class Outcome:
     tried: int = 0
     lost: int = 0
     doubled: int = 0
+    unsynced: int = 0
     left: int = 0
     reader_errors: int = 0
     clean_errors: int = 0
@@ -94,33 +70,14 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing was lost, doubled, left or seen wrong."""
-        return not (self.lost or self.doubled or self.left or self.reader_errors)
+        """Whether nothing was lost, doubled, unsynced, left or seen wrong."""
+        return not (self.lost or self.doubled or self.unsynced or self.left or self.reader_errors)
 
     def add(self, other: "Outcome") -> None:
         """Count another trial's outcome in."""
-        for name in ("tried", "lost", "doubled", "left", "reader_errors", "clean_errors", "polls"):
+        for name in ("tried", "lost", "doubled", "unsynced", "left", "reader_errors", "clean_errors", "polls"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.notes.extend(other.notes)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One call of a flush.
-
-    Attributes:
-        name: which kind of step it belongs to.
-        call: its name and number, as strace counts.
-    """
-
-    name: str
-    call: Call
-
-
-def place_of(call: Call, data: Path) -> str | None:
-    """The step of a flush that a call belongs to; None for a call that is none."""
-    text = f"{call.name}({call.text}".replace(f"{data}/", "/").replace(str(data), "/")
-    return next((name for name, pattern in PLACES.items() if re.match(pattern, text)), None)
 
 
 class Trial:
@@ -147,7 +104,8 @@ class Trial:
         }
         self._client = sync_client(self.settings)
         self._keys = Keys(folder.name)
-        self._log = folder / "strace.log"
+        self._log, self._second_log = folder / "strace.log", folder / "strace-restarted.log"
+        self._held = self.settings.candles_folder / series_folder(FIRST)
 
     def run(self, fault: Fault | None = None, place: Place | None = None) -> Outcome:
         """Run it: a fault at a place, or none.
@@ -161,29 +119,30 @@ class Trial:
         truth = [true_row(candle) for candle in {*before, *new}]
         try:
             with Onlooker(self.settings.candles_folder, SERIES, truth) as onlooker:
-                with self._writer("writer") as writer, self._flush_waiting(writer, [*new, *facts]) as release:
+                with self._first_series_held() as release, self._writer("writer") as writer:
+                    self._publish([*new, *facts])
+                    self._await_flush(writer)
                     with strace.attached(writer.pid, self._log, fault, place.call if place else None):
                         release()
-                        self._await(writer, fault)
+                        self._await_fault(writer, fault)
+                        self._await_recovery(writer, fault, outcome)
                     self._check_where(fault, place)
                     self._stop(writer, fault, outcome)
-                with self._writer("restarted") as writer:
+                with self._first_series_held() as release, self._writer("restarted") as writer:
+                    if self._pending():
+                        self._await_flush(writer)
+                    with strace.attached(writer.pid, self._second_log):
+                        release()
+                        self._await_recovery(writer, None, outcome)
                     self._stop(writer, None, outcome)
             self._judge(outcome, onlooker.seen, truth)
         finally:
             self._forget()
         return outcome
 
-    def places(self) -> Iterator[tuple[str, Call]]:
-        """The calls of the flush that was traced, up to the acknowledgement's answer, each with its place."""
-        acknowledging = False
-        for call in strace.calls(self._log):
-            name = place_of(call, self.settings.data.folder)
-            acknowledging = acknowledging or name == "send the acknowledgement"
-            if name is not None and (acknowledging or name != "receive its answer"):
-                yield name, call
-            if acknowledging and name == "receive its answer":
-                return
+    def places(self) -> list[Place]:
+        """The calls of the flush that was traced, each with its step."""
+        return list(places_of(strace.calls(self._log), self.settings.data.folder))
 
     @contextlib.contextmanager
     def _writer(self, name: str) -> Iterator["subprocess.Popen[bytes]"]:
@@ -214,19 +173,18 @@ class Trial:
             process.wait()
 
     @contextlib.contextmanager
-    def _flush_waiting(
-        self, writer: "subprocess.Popen[bytes]", items: Sequence[Candle | Note]
-    ) -> Iterator[Callable[[], None]]:
-        """Publish, and hold the flush before its first series; yields what lets it go on."""
-        held = self.settings.candles_folder / series_folder(FIRST)
-        fd = os.open(held, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _first_series_held(self) -> Iterator[Callable[[], None]]:
+        """Hold the lock of a flush's first series; yields what lets it go."""
+        fd = os.open(self._held, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            self._publish(items)
-            wait_until(lambda: writer.poll() is not None or _has_open(writer.pid, held), "the flush begins")
             yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             os.close(fd)
+
+    def _await_flush(self, writer: "subprocess.Popen[bytes]") -> None:
+        """Until a flush waits for its first series."""
+        wait_until(lambda: writer.poll() is not None or _has_open(writer.pid, self._held), "a flush begins")
 
     def _publish(self, items: Sequence[Candle | Note]) -> None:
         """All at once, so that one flush takes them all."""
@@ -236,16 +194,23 @@ class Trial:
             pipeline.xadd(self._keys.candles(item.series.market), fields)
         pipeline.execute()
 
-    def _await(self, writer: "subprocess.Popen[bytes]", fault: Fault | None) -> None:
-        """Until the fault has happened; without one until everything is acknowledged."""
-        if fault is None:
-            wait_until(lambda: self._pending() == 0, "everything is acknowledged")
-        elif fault is Fault.KILLED_BEFORE:
+    def _await_fault(self, writer: "subprocess.Popen[bytes]", fault: Fault | None) -> None:
+        if fault is Fault.KILLED_BEFORE:
             wait_until(lambda: writer.poll() is not None, "the writer is killed")
-        else:
+        elif fault is not None:
             wait_until(lambda: strace.happened(self._log, fault), f"{fault} is injected")
-            if fault.kills:
-                writer.kill()
+        if fault is Fault.KILLED_AFTER:
+            writer.kill()
+
+    def _await_recovery(self, writer: "subprocess.Popen[bytes]", fault: Fault | None, outcome: Outcome) -> None:
+        """Unless the fault killed it: until the writer has emptied the pending list, by itself."""
+        if fault is not None and fault.kills:
+            return
+        try:
+            wait_until(lambda: writer.poll() is not None or self._pending() == 0, "the pending list is empty", 20)
+        except NotInTimeError as error:
+            outcome.left += 1
+            outcome.notes.append(str(error))
 
     def _check_where(self, fault: Fault | None, place: Place | None) -> None:
         if fault is None or place is None:
@@ -259,17 +224,12 @@ class Trial:
             raise NotInTimeError(f"{fault} was to happen at '{place.name}' and happened at {hit}; see {self._log}")
 
     def _stop(self, writer: "subprocess.Popen[bytes]", fault: Fault | None, outcome: Outcome) -> None:
-        """Unless the fault killed it: let it empty the pending list by itself, then stop it in good order."""
+        """Stop it in good order, unless it was killed."""
         if fault is not None and fault.kills:
             wait_until(lambda: writer.poll() is not None, "the killed writer is gone")
             if writer.returncode != -signal.SIGKILL:
                 raise NotInTimeError(f"the writer ended by itself with {writer.returncode}; see {self._folder}")
             return
-        try:
-            wait_until(lambda: writer.poll() is not None or self._pending() == 0, "the pending list is empty", 20)
-        except NotInTimeError as error:
-            outcome.left += 1
-            outcome.notes.append(str(error))
         writer.send_signal(signal.SIGTERM)
         wait_until(lambda: writer.poll() is not None, f"a writer stops; see {self._folder}")
         if writer.returncode != 0:
@@ -284,6 +244,11 @@ class Trial:
         letters = sum(int(self._client.xlen(self._keys.dead_letters(market))) for market in Market)
         outcome.left += self._pending() + letters + len(staged)
         outcome.reader_errors, outcome.clean_errors, outcome.polls = seen.errors, seen.clean, seen.polls
+        at_risk = unsynced(
+            [*strace.calls(self._log), *strace.calls(self._second_log)], self.settings.data.folder.absolute()
+        )
+        outcome.unsynced = len(at_risk)
+        outcome.notes.extend(f"acknowledged, and a power cut may still take it: {name}" for name in at_risk)
         if seen.first:
             outcome.notes.append(f"the reader: {seen.first}")
 

@@ -1,11 +1,12 @@
-"""A small part of the crash matrix: every step of a flush fails at least once; ``python -m chaos crashes`` is all of it."""
+"""A small part of the crash matrix: every step of a flush fails once. All of it: ``python -m chaos crashes``."""
 
 import pytest
 
 from chaos import strace
 from chaos.crashes import cases, measure
+from chaos.places import PLACES, Place
 from chaos.strace import Fault
-from chaos.trial import PLACES, Place, Trial
+from chaos.trial import Trial
 
 TRIED = [
     ("make a folder", Fault.KILLED_AFTER),
@@ -55,8 +56,18 @@ def test_a_fault_in_a_flush_loses_and_doubles_nothing_and_no_reader_sees_it(
 ) -> None:
     last = [place for place in places if place.name == name][-1]
     outcome = Trial(valkey_url, tmp_path_factory.mktemp("trial")).run(fault, last)
-    assert (outcome.lost, outcome.doubled, outcome.left, outcome.reader_errors) == (0, 0, 0, 0), outcome
+    found = (outcome.lost, outcome.doubled, outcome.unsynced, outcome.left, outcome.reader_errors)
+    assert found == (0, 0, 0, 0, 0), outcome
     assert outcome.polls > 1
+
+
+@pytest.mark.xfail(strict=True, reason="make_folders leaves a folder unsynced whose maker died before it could sync it")
+def test_a_folder_of_the_ledger_whose_maker_died_is_synced_by_its_successor(
+    places: list[Place], valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    made = next(place for place in places if place.name == "make a folder of the ledger")
+    outcome = Trial(valkey_url, tmp_path_factory.mktemp("trial")).run(Fault.KILLED_AFTER, made)
+    assert outcome.unsynced == 0
 
 
 def test_a_row_that_is_lost_on_the_way_is_seen_by_a_trial(
