@@ -27,7 +27,7 @@ Key = tuple[str, str, str, int]
 Row = tuple[Key, tuple[float, ...]]
 """A key and the values of ``VALUE_COLUMNS``."""
 
-_PAUSE_SECONDS = 0.02  # between two looks: the machine has other work than to be looked at
+_PAUSE_SECONDS = 0.03  # between two looks: the machine has other work than to be looked at
 
 
 @dataclass(slots=True)

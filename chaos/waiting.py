@@ -15,7 +15,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S
     """Poll until a condition holds.
 
     Args:
-        condition: asked every 5 ms.
+        condition: asked every 20 ms.
         what: what is waited for, for the error.
         seconds: longest wait.
 
@@ -26,4 +26,4 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S
     while not condition():
         if time.monotonic() > deadline:
             raise NotInTimeError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.005)
+        time.sleep(0.02)
