@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from chaos.__main__ import app
-from chaos.fuzz import Fuzzer, Outcome
-from chaos.targets import UnnamedOutcomeError, check_item, reason_class
+from chaos.fuzz.fuzzer import Fuzzer, Outcome
+from chaos.fuzz.targets import UnnamedOutcomeError, check_item, reason_class
 from producers.kline import Malformed, parse_frame
 from shared.candle import Series
 from shared.interval import Interval
@@ -174,7 +174,7 @@ def test_the_command_names_what_failed_and_how_to_make_it_again(monkeypatch: pyt
     def failing(_fields: object, _market: Market) -> str:
         raise KeyError("k")
 
-    monkeypatch.setattr("chaos.fuzz.take", failing)
+    monkeypatch.setattr("chaos.fuzz.fuzzer.take", failing)
     failed = CliRunner().invoke(app, ["fuzz", "--count", "30", "--seed", "1"])
     assert failed.exit_code == 1
     assert "KeyError: 'k'" in failed.output

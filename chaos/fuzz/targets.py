@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from chaos.corpora import NOW_MS, fields_of
+from chaos.fuzz.corpora import NOW_MS, fields_of
 from consumer.archive import ArchiveError, ArchiveFile, read_archive
 from consumer.layout import partition_name, partition_span, period_of, series_folder
 from producers.kline import (

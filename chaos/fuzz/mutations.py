@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from chaos.corpora import Fields, zipped
+from chaos.fuzz.corpora import Fields, zipped
 
 _VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?|true|false|null|[\[{]')
 _RARE = 2000  # one in so many values is replaced by megabytes

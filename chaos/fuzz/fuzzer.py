@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import psutil
 
-from chaos.corpora import corpora
-from chaos.mutations import mutated_fields, mutated_json, mutated_zip
-from chaos.targets import Answers, hear, read, take
+from chaos.fuzz.corpora import corpora
+from chaos.fuzz.mutations import mutated_fields, mutated_json, mutated_zip
+from chaos.fuzz.targets import Answers, hear, read, take
 from shared.interval import Interval
 from shared.market import Market
 

