@@ -75,7 +75,7 @@ def rows_on_disk(root: Path, series: Series) -> list[tuple[int, Values]]:
     for path in sorted((root / series_folder(series)).glob("*.parquet")):
         with path.open("rb") as file:
             table = pq.read_table(file)
-        times = table.column(TIME_COLUMN).cast(pa.int64()).to_pylist()
+        times: list[Any] = table.column(TIME_COLUMN).cast(pa.int64()).to_pylist()
         columns = [table.column(name).to_pylist() for name in VALUE_COLUMNS]
         rows += zip(times, zip(*columns, strict=True), strict=True)
     return rows
@@ -113,12 +113,13 @@ class Difference:
 
     def lines(self) -> list[str]:
         """What is wrong, for people; none when nothing is."""
-        return [
-            f"{self.series}: {len(times):,} {kind}: {', '.join(f'{utc(time):%Y-%m-%dT%H:%M}' for time in times[:_SHOWN])}"
-            + (" …" if len(times) > _SHOWN else "")
-            for kind in ("missing", "doubled", "different", "extra")
-            if (times := getattr(self, kind))
-        ]
+        kinds = {"missing": self.missing, "doubled": self.doubled, "different": self.different, "extra": self.extra}
+        return [f"{self.series}: {len(times):,} {kind}: {_shown(times)}" for kind, times in kinds.items() if times]
+
+
+def _shown(times: Sequence[int]) -> str:
+    text = ", ".join(f"{utc(time):%Y-%m-%dT%H:%M}" for time in times[:_SHOWN])
+    return text + (" …" if len(times) > _SHOWN else "")
 
 
 def difference(
