@@ -6,6 +6,7 @@ may be swapped or removed while its lock is awaited: a lock is good only if its 
 """
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.table import INDEX_COLUMN, Rows, from_arrow, to_arrow
-from shared.errors import StoreError
+from shared.errors import DamagedFileError, StoreError
 from shared.interval import Interval
 
 _MOST_WRITERS = 1000
@@ -108,7 +109,8 @@ def read_partition(path: Path) -> Rows:
     """Rows of one file, its checksums verified.
 
     Raises:
-        StoreError: when it is damaged or not one of ours.
+        DamagedFileError: when it is damaged, not one of ours, or no file.
+        StoreError: when the disk does not let it be read.
         FileNotFoundError: when it does not exist.
     """
     return read_partition_and_ends(path)[0]
@@ -123,7 +125,9 @@ def read_partition_and_ends(path: Path) -> "tuple[Rows, npt.NDArray[np.int64]]":
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise StoreError(f"{path} is no partition of ours: {error}") from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR):  # Arrow's own have no number
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        raise DamagedFileError(f"{path} is no partition of ours: {error}") from error
 
 
 def write_unsynced(path: Path, rows: Rows, interval: Interval) -> int:

@@ -20,10 +20,11 @@ from typing import Any
 
 import orjson
 
+from consumer.aside import Aside
 from consumer.files import Staging, make_folders, open_folder, sync_folder, try_flock
 from consumer.layout import series_folder
 from shared.candle import Series
-from shared.errors import SeriesLockedError, StoreError
+from shared.errors import DamagedFileError, SeriesLockedError, StoreError
 from shared.interval import utc
 from shared.note import Note, NoteKind
 from shared.spans import Spans
@@ -83,10 +84,12 @@ class Ledger:
 
     Args:
         root: the folder ``ledger`` of a data folder; made when the first note is written.
+        aside: where a file goes that is damaged or not ours; None: it stays, and cannot be written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, aside: Aside | None = None) -> None:
         self.root = root
+        self._aside = aside
 
     def path(self, series: Series) -> Path:
         """A series' file."""
@@ -96,15 +99,18 @@ class Ledger:
         """A series' notes; empty ones where there is no file.
 
         Raises:
-            StoreError: when the file is damaged.
+            DamagedFileError: when the file is damaged or not ours.
+            StoreError: when the disk does not let it be read.
         """
         path = self.path(series)
         try:
             return _decode(path.read_bytes())
         except FileNotFoundError:
             return SeriesLedger()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is no ledger of ours: {error}") from error
+        except (IsADirectoryError, ValueError, KeyError, TypeError) as error:
+            raise DamagedFileError(f"{path} is no ledger of ours: {error}") from error
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
 
     def write(self, series: Series, notes: Iterable[Note], staging: Staging) -> bool:
         """Merge notes into a series' file; when this returns they are on disk, synced.
@@ -113,13 +119,13 @@ class Ledger:
             Whether the file changed.
 
         Raises:
-            StoreError: when the disk refuses or the file is damaged.
+            StoreError: when the disk refuses, or the file is damaged and may not be moved aside.
         """
         path = self.path(series)
         try:
             make_folders(path.parent)
             with _locked(path.parent):
-                ledger = self.read(series)
+                ledger = self._read_or_begin(series)
                 before = _encode(ledger)
                 for note in notes:
                     ledger.take(note)
@@ -130,6 +136,16 @@ class Ledger:
         except OSError as error:
             raise StoreError(f"the ledger of {series} cannot be written: {error}") from error
         return changed
+
+    def _read_or_begin(self, series: Series) -> SeriesLedger:
+        """A series' notes, to be added to; a file that is damaged or not ours goes aside, if it may."""
+        try:
+            return self.read(series)
+        except DamagedFileError as error:
+            if self._aside is None:
+                raise
+            self._aside.move(self.path(series), str(error))
+            return SeriesLedger()
 
 
 @contextlib.contextmanager

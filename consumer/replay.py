@@ -4,27 +4,23 @@ Replay reads the retained entries from the beginning without a consumer group, s
 through the same store as the writer. The same entries give the same rows.
 """
 
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from consumer.files import Staging, make_folders
 from consumer.ledger import Ledger
+from consumer.source import retained
 from consumer.store import Store
 from shared.broker import Keys, SyncClient
 from shared.candle import Candle, Series
-from shared.entry import decode_entry
-from shared.errors import MalformedCandleError, SettingsError
+from shared.errors import SettingsError
 from shared.interval import Interval
 from shared.market import Market
 from shared.note import Note
 
-log = logging.getLogger(__name__)
-
-_PAGE = 5000
+_TELL_EVERY = 5000
 _WRITE_AT = 200_000
 _CACHE_BYTES = 256 * 2**20
 
@@ -104,9 +100,13 @@ def replay(
     ledger = Ledger(into.absolute() / "ledger")
     try:
         for market in selection.markets:
-            for item in _retained(client, keys, market, done):
-                if done.entries % _PAGE == 0:
+            for item in retained(client, keys, market):
+                done.entries += 1
+                if done.entries % _TELL_EVERY == 0:
                     progress(done.entries)
+                if item is None:
+                    done.unreadable += 1
+                    continue
                 if item not in selection:
                     continue
                 if isinstance(item, Note):
@@ -128,17 +128,3 @@ def _write(store: Store, waiting: dict[Series, list[Candle]], done: Replayed, se
         done.files += store.write(series, candles).files
     seen.update(waiting)
     waiting.clear()
-
-
-def _retained(client: Any, keys: Keys, market: Market, done: Replayed) -> Iterator[Candle | Note]:
-    """Every candle and note in a market's stream, oldest entry first; unreadable entries are counted."""
-    after = "-"
-    while page := client.xrange(keys.candles(market), min=after, count=_PAGE):
-        for number, fields in page:
-            done.entries += 1
-            try:
-                yield decode_entry(market, fields)
-            except MalformedCandleError as error:
-                done.unreadable += 1
-                log.debug("entry %s of %s is no candle: %s", number, market, error)
-        after = f"({page[-1][0].decode()}"

@@ -12,7 +12,7 @@ read and not acknowledged; it will be read again.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -21,18 +21,34 @@ from redis.exceptions import ResponseError
 from consumer.batch import Entry
 from consumer.letters import ENTRY_PREFIX
 from shared.broker import Keys, SyncClient
-from shared.entry import decode_entry
+from shared.candle import Candle
+from shared.entry import decode_entry, encode_entry
 from shared.errors import MalformedCandleError
 from shared.market import Market
+from shared.note import Note
 
 log = logging.getLogger(__name__)
 
 _ACKNOWLEDGED_AT_ONCE = 1000
 _CLAIMED_AT_ONCE = 500
+_PAGE = 5000
 _BEGINNING = b"0-0"
 _LOGGED_AT_FIRST, _LOGGED_EVERY = 20, 1000  # of dead letters: a flood of them must not become one of lines
 
 Fields = dict[bytes, bytes]
+
+_REMOVE_DEAD = """
+local removed = {}
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local facts = {}
+  for at = 1, #consumer, 2 do facts[consumer[at]] = consumer[at + 1] end
+  if facts.name ~= ARGV[2] and facts.pending == 0 and facts.idle > tonumber(ARGV[3]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], facts.name)
+    table.insert(removed, facts.name)
+  end
+end
+return removed
+"""  # a script, so that nobody reads between the look and the removal: with a consumer goes what is pending for it
 
 
 class EntrySource:
@@ -133,6 +149,23 @@ class EntrySource:
                     break
         return claimed
 
+    def remove_dead(self, idle_ms: int) -> list[str]:
+        """Remove consumers that have nothing pending and have not asked for longer than ``idle_ms``; their names.
+
+        One that is alive after all is made again by its next read.
+        """
+        removed: list[str] = []
+        for stream in self._markets:
+            try:
+                names = self._client.eval(_REMOVE_DEAD, 1, stream, self._group, self._consumer, idle_ms)
+            except ResponseError as error:  # no scripts for this user: the names stay, which harms nobody
+                log.debug("dead consumers of %s are not removed: %s", stream.decode(), error)
+                continue
+            removed.extend(name.decode() for name in names)
+        for name in dict.fromkeys(removed):
+            log.info("consumer %s has been gone for long and had nothing pending: removed", name)
+        return removed
+
     def acknowledge(self, entries: Iterable[Entry]) -> None:
         """Tell the group that these entries are safe. Only call it when they are."""
         by_market = sorted((entry.market, entry.id) for entry in entries)
@@ -194,6 +227,11 @@ class EntrySource:
                     self._bury(market, number, fields, str(error))
         return decoded
 
+    def give_up(self, entry: Entry, reason: str) -> None:
+        """Move an entry that cannot be stored to the dead letters, and acknowledge it."""
+        fields = {name.encode(): str(value).encode() for name, value in encode_entry(entry.item).items()}
+        self._bury(entry.market, entry.id, fields, reason)
+
     def _bury(self, market: Market, number: bytes, fields: Fields, reason: str) -> None:
         """Move an entry to the dead letters: there first, then acknowledged, in one transaction.
 
@@ -207,7 +245,13 @@ class EntrySource:
         try:
             pipeline.execute()
         except ResponseError as error:  # a broker that is full; the good entries beside it need not wait
-            log.error("entry %s of %s stays pending, it is no candle (%s): %s", number.decode(), market, reason, error)
+            log.error(
+                "entry %s of %s cannot be stored (%s), and stays pending: the broker takes no dead letter: %s",
+                number.decode(),
+                market,
+                reason,
+                error,
+            )
             return
         self.dead_letters += 1
         if self.dead_letters <= _LOGGED_AT_FIRST or self.dead_letters % _LOGGED_EVERY == 0:
@@ -222,6 +266,19 @@ class EntrySource:
             stream.decode(),
         )
         self._client.xack(stream, self._group, number)
+
+
+def retained(client: Any, keys: Keys, market: Market) -> Iterator[Candle | Note | None]:
+    """Every entry that a market's stream still holds, oldest first; None for one that is no candle. Uses no group."""
+    after = "-"
+    while page := client.xrange(keys.candles(market), min=after, count=_PAGE):
+        for number, fields in page:
+            try:
+                yield decode_entry(market, fields)
+            except MalformedCandleError as error:
+                log.debug("entry %s of %s is no candle: %s", number, market, error)
+                yield None
+        after = f"({page[-1][0].decode()}"
 
 
 def _id_pair(number: bytes | str) -> tuple[int, int]:

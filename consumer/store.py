@@ -18,10 +18,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-
+from consumer.aside import Aside
 from consumer.files import (
     FileIdentity,
     LockedFolder,
@@ -36,7 +36,7 @@ from consumer.files import (
 from consumer.layout import Period, partition_name, partition_span, period_of, series_folder
 from consumer.table import EMPTY, Merged, Rows, merge, rows_from_candles
 from shared.candle import Candle, Series
-from shared.errors import SeriesLockedError, StoreError
+from shared.errors import DamagedFileError, SeriesLockedError, StoreError, UnstorableError
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +86,21 @@ class Store:
         staging: this process's staging folder.
         lock_timeout_seconds: longest wait for series that another process is writing, in one call.
         cache_bytes: most memory for rows kept from one write to the next.
+        aside: where a partition goes that is damaged or not ours; None: it stays, and cannot be written.
     """
 
-    def __init__(self, root: Path, staging: Staging, lock_timeout_seconds: float, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        staging: Staging,
+        lock_timeout_seconds: float,
+        cache_bytes: int,
+        aside: Aside | None = None,
+    ) -> None:
         self.root = root
         self.staging = staging
         self._lock_timeout_seconds = lock_timeout_seconds
+        self._aside = aside
         self._cache = _Cache(cache_bytes)
         self._durable: set[Path] = set()
 
@@ -112,7 +121,7 @@ class Store:
 
         Each partition that changes is an open file until all are synced: hand over some hundred of them at most.
         """
-        return _one(self._write([(series, Merged(rows, changed=True, conflicts=()))]))
+        return _one(self._write([(series, lambda: Merged(rows, changed=True, conflicts=()))]))
 
     def write_many(self, groups: Iterable[tuple[Series, Sequence[Candle]]]) -> list[Written | StoreError]:
         """Store candles of several series, each named once.
@@ -120,17 +129,17 @@ class Store:
         Returns:
             For each series, in order, what ``write`` would return or raise; one that fails holds up no other.
         """
-        return self._write((series, rows_from_candles(candles)) for series, candles in groups)
+        return self._write((series, partial(rows_from_candles, candles)) for series, candles in groups)
 
-    def _write(self, groups: Iterable[tuple[Series, Merged]]) -> list[Written | StoreError]:
-        """All steps of a write, for all series together."""
+    def _write(self, groups: Iterable[tuple[Series, Callable[[], Merged]]]) -> list[Written | StoreError]:
+        """All steps of a write, for all series together, each with what makes its rows."""
         deadline = time.monotonic() + self._lock_timeout_seconds
         jobs = []
         with contextlib.ExitStack() as locks:
-            for series, new in groups:
+            for series, make_rows in groups:
                 job = _Job(series)
                 jobs.append(job)
-                self._step([job], lambda job, new=new: self._stage(job, new, locks, deadline))  # type: ignore[misc]
+                self._step([job], partial(self._stage, make_rows=make_rows, locks=locks, deadline=deadline))
             self._step(jobs, self._sync)
             self._step(jobs, self._rename)
             self._step(jobs, self._settle)
@@ -169,16 +178,20 @@ class Store:
                 step(job)
             except StoreError as error:
                 job.error = error
-            except (OSError, pa.ArrowException) as error:
-                job.error = StoreError(f"{job.series} cannot be written: {error}")
+            except (OSError, MemoryError) as error:
+                job.error = StoreError(f"{job.series} cannot be written: {error or type(error).__name__}")
+            except Exception as error:
+                log.exception("a fault of ours while %s was written", job.series)
+                job.error = UnstorableError(f"{job.series} cannot be written, by a fault of ours: {error!r}")
             except BaseException:
                 self._discard(job)
                 raise
             if job.error is not None:
                 self._discard(job)
 
-    def _stage(self, job: _Job, new: Merged, locks: contextlib.ExitStack, deadline: float) -> None:
+    def _stage(self, job: _Job, make_rows: Callable[[], Merged], locks: contextlib.ExitStack, deadline: float) -> None:
         """Lock the series, merge, and write what changes into staged files, not synced yet."""
+        new = make_rows()
         job.folder = locks.enter_context(self.locked(job.series, deadline))
         self._sync_ancestors(job.folder.path)
         job.conflicts.extend(new.conflicts)
@@ -221,13 +234,24 @@ class Store:
                 self._cache.drop(job.folder.path / replacement.name)
 
     def _read(self, path: Path) -> Rows:
-        """Rows of one partition, from memory if the file is the one that was written; none where there is no file."""
+        """Rows of one partition, from memory if the file is the one that was written; none where there is no file.
+
+        A file that is damaged or not ours goes aside, if it may; then there is none.
+        """
         try:
             identity = FileIdentity.of(path.stat())
         except FileNotFoundError:
             return EMPTY
         cached = self._cache.get(path, identity)
-        return cached if cached is not None else read_partition(path)
+        if cached is not None:
+            return cached
+        try:
+            return _checked(path, read_partition(path))
+        except DamagedFileError as error:
+            if self._aside is None:
+                raise
+            self._aside.move(path, str(error))
+            return EMPTY
 
     def _sync_ancestors(self, folder: Path) -> None:
         """Once for each folder: make its name durable, whoever made it, up to the dataset's root."""
@@ -240,6 +264,14 @@ class Store:
             if path == self.root:
                 break
         self._durable.update(fresh)
+
+
+def _checked(path: Path, rows: Rows) -> Rows:
+    """The rows of a partition, if they belong into it."""
+    span = partition_span(path.name)
+    if span is None or (len(rows) and not span[0] <= rows.times[0] <= rows.times[-1] < span[1]):
+        raise DamagedFileError(f"{path} is no partition of ours: its rows open in another time")
+    return rows
 
 
 def _one(results: Sequence[Written | StoreError]) -> Written:

@@ -5,6 +5,11 @@ the batch's series side by side, then acknowledges exactly the entries whose par
 wrong between two lines leaves the rest pending at the broker, to be read again by this writer or claimed by another;
 the store merges by key, so reading again changes nothing.
 
+What cannot be written although disk and broker are well (a fault of ours) is tried a set number of times, then alone,
+and then goes to the dead letters; so does an entry that ends the whole process again and again (``consumer.starts``).
+A partition or ledger that is damaged or not ours is moved aside and rebuilt from what the broker still holds, beside
+the loop, over a connection of its own (``consumer.rebuild``).
+
 Any number of writers may run on one data folder and one group; each claims a staging folder, whose number makes its
 consumer name.
 """
@@ -14,26 +19,29 @@ import logging
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from consumer.aside import Aside
 from consumer.batch import Batch, Entry
 from consumer.files import Staging, make_folders
+from consumer.flush import Flusher
 from consumer.ledger import Ledger
 from consumer.overview import newest_ends
+from consumer.rebuild import Rebuilder
 from consumer.source import EntrySource
+from consumer.starts import Starts
 from consumer.store import Store, Written
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, STORED_AT, Keys, broker_name, check_server, fatal_answer, sync_client
 from shared.candle import Candle, Series
-from shared.errors import SeriesLockedError, StoreError
+from shared.errors import SeriesLockedError, StoreError, UnstorableError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
-from shared.interval import utc
+from shared.interval import DAY_MS, utc
 from shared.market import Market
 from shared.note import Note, NoteKind
 from shared.settings import Settings
@@ -49,10 +57,9 @@ _RETRY_SECONDS = 2.0  # after the disk refused a series
 _LOCKED_SECONDS = 0.3  # after another writer held a series
 _LOCKED_LONG_SECONDS = 10.0  # a lock held for longer is worth a line
 _TRIM_SECONDS = 30.0
-_TOGETHER = 32  # series that a thread writes step by step together
+_REBUILD_SECONDS = 2.0  # between two looks at what was moved aside
+_DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
-_DAY_MS = 86_400_000
-_NOTHING_WRITTEN: Written | StoreError = Written(0, ())
 
 
 @dataclass(slots=True)
@@ -88,27 +95,33 @@ class Writer:
             self._staging = Staging(settings.staging_folder.absolute())
         except OSError as error:
             raise StoreError(f"data folder {settings.data.folder} cannot be used: {error}") from error
-        self._store = Store(
+        aside = Aside(settings.data.folder.absolute())
+        store = Store(
             settings.candles_folder.absolute(),
             self._staging,
             writer.lock_timeout_seconds,
             writer.cache_mb * 2**20,
+            aside,
         )
-        self._ledger = Ledger(settings.ledger_folder.absolute())
+        ledger = Ledger(settings.ledger_folder.absolute(), aside)
+        self._flusher = Flusher(store, ledger, self._staging, writer.threads)
         self._keys = Keys(settings.broker.prefix)
+        self._rebuilder = Rebuilder(settings, self._keys, aside, store, ledger, self._staging)
         self._client = sync_client(
             settings, timeout_seconds=max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
         )
         self.consumer = f"{socket.gethostname()}-{self._staging.number}"
         self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
+        self._starts = Starts(self._client, self._keys.starts(self.consumer), writer.tries)
+        self._one_by_one = False
+        self._faults: Counter[Series] = Counter()
         self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
-        self._pool = ThreadPoolExecutor(writer.threads, thread_name_prefix="flush")
         self._markets = markets
         self._told_at = 0
         self._stopping = False
         self._locked_since: dict[Series, float] = {}
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
-        self._claim_timer = _Timer(writer.claim_seconds / 2)
+        self._claim_timer, self._rebuild_timer = _Timer(writer.claim_seconds / 2), _Timer(_REBUILD_SECONDS)
         self._rate = Rate()
         self._written = self._files = self._conflicts = 0
         self._flush_seconds = 0.0
@@ -127,7 +140,8 @@ class Writer:
         try:
             self._run()
         finally:
-            self._pool.shutdown()
+            self._flusher.close()
+            self._rebuilder.close()
             self._client.close()
             self._staging.close()
 
@@ -139,6 +153,7 @@ class Writer:
                 if not ready:
                     check_server(self._client.info(), broker_name(self._settings))
                     self._source.create_groups()
+                    self._one_by_one = self._starts.begin()
                     self._tell_what_is_stored()
                     log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
                     ready, away = True, False
@@ -194,7 +209,11 @@ class Writer:
         wait_ms = _BLOCK_MS if due_in is None else min(_BLOCK_MS, int(due_in * 1000))
         if self._batch.room:
             entries = self._source.read(min(_READ_COUNT, self._batch.room), wait_ms)
-            self._batch.add(entries, time.monotonic())
+            self._one_by_one = self._one_by_one and not self._source.is_recovered
+            if self._one_by_one:
+                self._write_one_by_one(entries)
+            else:
+                self._batch.add(entries, time.monotonic())
         else:
             self._pause(wait_ms / 1000)
         self._flush(self._batch.due(time.monotonic()))
@@ -210,6 +229,7 @@ class Writer:
                 if not entries and self._source.is_recovered:
                     break
             self._flush(self._batch.everything())
+            self._starts.over()
         except (*CONNECTION_ERRORS, RedisError) as error:
             log.warning("leaving entries pending, the broker is away: %s", error)
 
@@ -221,20 +241,21 @@ class Writer:
         done: list[Entry] = []
         failures: dict[Series, StoreError] = {}
         files = 0
-        ordered = sorted(groups)  # two writers that lock several series do it in the same order
-        chunks = [ordered[first : first + _TOGETHER] for first in range(0, len(ordered), _TOGETHER)]
-        results = chain.from_iterable(self._pool.map(lambda chunk: self._write_chunk(chunk, groups), chunks))
-        for series, result in zip(ordered, results, strict=True):
+        for series, result in self._flusher.write(groups).items():
             if isinstance(result, StoreError):
                 failures[series] = result
                 continue
             done.extend(groups[series])
             files += result.files
             self._note_conflicts(series, result)
-        self._source.acknowledge(done)
-        self._batch.written(done)
+        if done:
+            self._source.acknowledge(done)
+            self._batch.written(done)
+            self._starts.over()
         for series in groups.keys() - failures.keys():
             self._locked_since.pop(series, None)
+            self._faults.pop(series, None)
+        self._part_with_faults(groups, failures, bool(done))
         self._flush_seconds = time.monotonic() - began
         candles = [entry.item for entry in done if isinstance(entry.item, Candle)]
         self._written += len(candles)
@@ -243,25 +264,50 @@ class Writer:
         self._note_failures(failures)
         self._batch.flushed(self._flush_seconds)
 
-    def _write_chunk(
-        self, chunk: Iterable[Series], groups: Mapping[Series, Sequence[Entry]]
-    ) -> list[Written | StoreError]:
-        """Store candles, then notes; a series is done when both are on disk."""
-        candles = {
-            series: [entry.item for entry in groups[series] if isinstance(entry.item, Candle)] for series in chunk
-        }
-        results = dict.fromkeys(candles, _NOTHING_WRITTEN)
-        with_candles = [series for series, items in candles.items() if items]
-        written = self._store.write_many((series, candles[series]) for series in with_candles)
-        results |= zip(with_candles, written, strict=True)
-        for series in candles:
-            notes = [entry.item for entry in groups[series] if isinstance(entry.item, Note)]
-            if notes and not isinstance(results[series], StoreError):
-                try:
-                    self._ledger.write(series, notes, self._staging)
-                except StoreError as error:
-                    results[series] = error
-        return list(results.values())
+    def _write_alone(self, entry: Entry) -> StoreError | None:
+        """Write one entry and acknowledge it; why that was not possible, or None."""
+        (result,) = self._flusher.write({entry.item.series: [entry]}).values()
+        if isinstance(result, StoreError):
+            return result
+        self._source.acknowledge([entry])
+        self._batch.written([entry])
+        self._written += isinstance(entry.item, Candle)
+        self._files += result.files
+        return None
+
+    def _write_one_by_one(self, entries: Iterable[Entry]) -> None:
+        """Write entries of which one may have ended our predecessors, each under its own mark."""
+        for entry in entries:
+            if self._stopping:
+                return
+            if not self._starts.may_try(entry):
+                self._source.give_up(entry, "the writer ended each time that it was to be written alone")
+            elif self._write_alone(entry) is not None:
+                self._batch.add([entry], time.monotonic())  # the disk's affair, or a fault that ends nobody
+
+    def _part_with_faults(
+        self, groups: Mapping[Series, Sequence[Entry]], failures: Mapping[Series, StoreError], stored: bool
+    ) -> None:
+        """Of series that met a fault of ours too often, write each entry alone; what cannot be written is given up.
+
+        Only while something else can be written: a fault that meets everything is not an entry's.
+        """
+        for series, error in failures.items():
+            if not isinstance(error, UnstorableError):
+                continue
+            self._faults[series] += 1
+            if self._faults[series] < self._settings.writer.tries:
+                continue
+            refused: list[tuple[Entry, str]] = []
+            for entry in groups[series]:
+                failure = self._write_alone(entry)
+                stored = stored or failure is None
+                if isinstance(failure, UnstorableError):
+                    refused.append((entry, str(failure)))
+            if stored:
+                for entry, reason in refused:
+                    self._source.give_up(entry, reason)
+                    self._batch.written([entry])
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
@@ -310,30 +356,37 @@ class Writer:
             log.info("Record %s at %s", candle.series, utc(candle.end_time_ms))
 
     def _keep_house(self, now: float) -> None:
+        claim_ms = int(self._settings.writer.claim_seconds * 1000)
         if self._claim_timer.due(now) and self._batch.room:
-            claimed = self._source.claim(int(self._settings.writer.claim_seconds * 1000), self._batch.room)
-            self._batch.add(claimed, now)
+            self._batch.add(self._source.claim(claim_ms, self._batch.room), now)
+            self._source.remove_dead(_DEAD_AFTER * claim_ms)
         if self._trim_timer.due(now):
-            self._source.trim(int(self._settings.broker.retention_days * _DAY_MS))
+            self._source.trim(int(self._settings.broker.retention_days * DAY_MS))
             if self._told_at < 0:
                 self._tell_what_is_stored()
+        if self._rebuild_timer.due(now):
+            self._rebuilder.begin()
         if self._beat_timer.due(now):
-            body = {
-                "consumer": self.consumer,
-                "written": self._written,
-                "written_per_minute": self._rate.sample(now, self._written),
-                "files": self._files,
-                "waiting": len(self._batch),
-                "flush_seconds": round(self._flush_seconds, 3),
-                "conflicts": self._conflicts,
-                "dead_letters": self._source.dead_letters,
-                "lost": self._source.lost,
-                "failure": self._last_failure or None,
-            }
-            try:
-                beat_blocking(self._client, self._keys, ROLE, body)
-            except ResponseError as error:  # a broker that is full refuses it, and can still be read and acknowledged
-                log.debug("no heartbeat: %s", error)
+            self._beat(now)
+
+    def _beat(self, now: float) -> None:
+        """Tell the broker how this process is."""
+        body = {
+            "consumer": self.consumer,
+            "written": self._written,
+            "written_per_minute": self._rate.sample(now, self._written),
+            "files": self._files,
+            "waiting": len(self._batch),
+            "flush_seconds": round(self._flush_seconds, 3),
+            "conflicts": self._conflicts,
+            "dead_letters": self._source.dead_letters,
+            "lost": self._source.lost,
+            "failure": self._last_failure or None,
+        }
+        try:
+            beat_blocking(self._client, self._keys, ROLE, body)
+        except ResponseError as error:  # a broker that is full refuses it, and can still be read and acknowledged
+            log.debug("no heartbeat: %s", error)
 
 
 def _log_note(note: Note) -> None:

@@ -66,6 +66,10 @@ class Keys:
         """Hash of what ``candlewick symbols`` added to a market's settings, or took away."""
         return f"{self.prefix}:symbols:{{{market}}}"
 
+    def starts(self, consumer: str) -> str:
+        """Hash of how often a writer has started since it last stored anything (``consumer.starts``)."""
+        return f"{self.prefix}:starts:{consumer}"
+
     def heartbeat(self, role: str, name: str) -> str:
         """What one living process says of itself: JSON that expires."""
         return f"{self.prefix}:heartbeat:{role}:{name}"

@@ -21,6 +21,14 @@ class StoreError(CandlewickError):
     """A partition cannot be written or read: disk refused, file damaged, lock held too long."""
 
 
+class UnstorableError(StoreError):
+    """A fault of ours: what was to be written met an error that neither disk nor file explains."""
+
+
+class DamagedFileError(StoreError):
+    """A file was read and is not what we wrote: damaged, or somebody else's."""
+
+
 class SeriesLockedError(StoreError):
     """Another writer holds a series' lock; the same write may succeed in a moment."""
 

@@ -12,7 +12,7 @@ from shared.broker import Keys
 from shared.candle import Candle
 from shared.entry import encode_entry
 from shared.market import Market
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.conftest import BTC, JUNE_30, MINUTE, make_candle, wait_until
 
 MARKET = Market.USDT_FUTURES
 GROUP = "writers"
@@ -98,6 +98,30 @@ def test_entries_left_idle_by_another_consumer_are_claimed_and_only_those(broker
     assert [entry.item for entry in claimed] == candles(1200)
     living.acknowledge(claimed)
     assert living.pending() == 0
+
+
+def test_dead_consumers_are_removed_unless_something_is_pending_for_them(broker: Any, keys: Keys) -> None:
+    publish(broker, keys, candles(2))
+    busy, gone, living = (source_of(broker, keys, name) for name in ("busy", "gone", "living"))
+    assert len(busy.read(1, 1)) == 1
+    gone.acknowledge(gone.read(1, 1))
+    assert living.read(1, 1) == []
+    assert living.remove_dead(60_000) == []
+    wait_until(lambda: "gone" in living.remove_dead(0))
+    names = {one["name"] for one in broker.xinfo_consumers(keys.candles(MARKET), GROUP)}
+    assert names == {b"busy", b"living"}
+    assert gone.read(1, 1) == [], "one that is alive after all goes on"
+
+
+def test_a_broker_without_scripts_keeps_the_names_of_the_dead(broker: Any, keys: Keys) -> None:
+    source_of(broker, keys, "gone").read(1, 1)
+    broker.acl_setuser("plain", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-@scripting"])
+    connection = broker.connection_pool.connection_kwargs
+    plain = redis.Redis(host=connection["host"], port=connection["port"], username="plain")
+    living = source_of(plain, keys, "living")
+    assert living.remove_dead(0) == []
+    plain.close()
+    broker.acl_deluser("plain")
 
 
 def test_an_entry_that_is_no_candle_goes_to_the_dead_letters_with_its_reason(
@@ -217,7 +241,7 @@ def test_a_full_broker_can_still_be_drained(broker: Any, keys: Keys, caplog: pyt
     assert [entry.item for entry in entries] == candles(2)
     source.acknowledge(entries)
     assert source.pending() == 1
-    assert "stays pending, it is no candle" in caplog.text
+    assert "and stays pending: the broker takes no dead letter" in caplog.text
     broker.config_set("maxmemory", "0")
     assert source.claim(0, 10) == []
     assert (source.pending(), source.dead_letters) == (0, 1)

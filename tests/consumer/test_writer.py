@@ -1,9 +1,11 @@
 """The writer process: from the streams to disk, through crashes of itself, the broker and the disk."""
 
+import errno
 import fcntl
 import itertools
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,21 +15,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import redis
 
+import consumer.store
 import consumer.writer
+from consumer.aside import Aside
 from consumer.layout import series_folder
+from consumer.ledger import Ledger
+from consumer.letters import letters
 from consumer.read import read_rows
+from consumer.table import rows_from_candles
 from consumer.writer import Writer
 from shared.broker import Keys
 from shared.candle import Candle, Series
 from shared.entry import encode_entry
-from shared.errors import BrokerError
+from shared.errors import BrokerError, StoreError
 from shared.heartbeat import heartbeats
 from shared.interval import Interval
 from shared.market import Market
+from shared.note import Note, NoteKind
 from shared.settings import Settings, load_settings
+from shared.spans import Spans
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle, wait_until
 
 ETH = Series(Market.USDT_FUTURES, "ETHUSDT", Interval.M1)
@@ -133,8 +144,8 @@ def test_the_broker_killed_and_started_again_loses_and_doubles_nothing(
     client.close()
 
 
-def start_process(settings: Settings) -> "subprocess.Popen[bytes]":
-    environment = {
+def environment_of(settings: Settings) -> dict[str, str]:
+    return {
         "CANDLEWICK_BROKER_URL": settings.broker.url,
         "CANDLEWICK_BROKER_PREFIX": settings.broker.prefix,
         "CANDLEWICK_DATA_FOLDER": str(settings.data.folder),
@@ -142,8 +153,11 @@ def start_process(settings: Settings) -> "subprocess.Popen[bytes]":
         "CANDLEWICK_WRITER_FLUSH_MOST_SECONDS": "0.5",
         "CANDLEWICK_WRITER_CLAIM_SECONDS": "1",
     }
+
+
+def start_process(settings: Settings) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-P", "-m", "candlewick", "write", "--log-level", "WARNING"]
-    return subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
+    return subprocess.Popen(command, env=os.environ | environment_of(settings), start_new_session=True)
 
 
 def test_killed_again_and_again_under_load_it_loses_and_doubles_nothing(
@@ -244,18 +258,201 @@ def test_a_disk_that_refuses_leaves_entries_pending_and_writing_resumes_by_itsel
         wait_until(lambda: "every series can be written again" in caplog.text)
 
 
-def test_a_damaged_partition_is_never_overwritten_and_its_entries_stay_pending(
+def foreign_parquet(path: Path) -> None:
+    pq.write_table(pa.table({"time": [1, 2], "close": [3.0, 4.0]}), path)
+
+
+def put_a_folder_there(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "torn": lambda path: os.truncate(path, path.stat().st_size - 10),
+    "empty": lambda path: os.truncate(path, 0),
+    "not ours": foreign_parquet,
+    "of another day": lambda path: shutil.copy(path.with_name("2024-07-01.parquet"), path),
+    "a folder": put_a_folder_there,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_partition_is_moved_aside_named_and_rebuilt_from_what_the_broker_still_has(
+    damage: str, make_settings: Callable[..., Settings], client: Any, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings()
+    path = settings.candles_folder / series_folder(BTC) / "2024-06-30.parquet"
+    aside = settings.data.folder / "damaged" / path.parent.relative_to(settings.data.folder)
+    publish(client, keys, [*candles(1440), make_candle(open_time_ms=JUNE_30 + 1440 * MINUTE)])
+    with writing(settings):
+        wait_until(lambda: pending(client, keys) == 0 and stored(settings)[-1:] == [1440])
+    DAMAGES[damage](path)
+    publish(client, keys, candles(3, ETH))
+    publish(client, keys, candles(1, first=7))
+    with caplog.at_level(logging.INFO), writing(settings):
+        wait_until(lambda: f"{path} is no partition of ours" in caplog.text)
+        wait_until(lambda: "rebuilt candles/market=usdt_futures" in caplog.text)
+        assert stored(settings) == list(range(1441))
+        wait_until(lambda: pending(client, keys) == 0 and stored(settings, ETH) == [0, 1, 2])
+    assert [one.name for one in aside.iterdir()] == ["2024-06-30.parquet~1"]
+    assert f"moved to {aside / '2024-06-30.parquet~1'}" in caplog.text
+    assert f"`candlewick audit usdt_futures {BTC.symbol} --repair` fetches what it did not hold" in caplog.text
+
+
+def test_a_rebuild_that_was_interrupted_is_done_by_the_next_writer_and_a_second_damage_overwrites_no_first(
     make_settings: Callable[..., Settings], client: Any, keys: Keys
 ) -> None:
     settings = make_settings()
     path = settings.candles_folder / series_folder(BTC) / "2024-06-30.parquet"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"PAR1 damaged")
+    aside = settings.data.folder / "damaged" / path.relative_to(settings.data.folder)
+    publish(client, keys, candles(5))
+    with writing(settings):
+        wait_until(lambda: stored(settings) == list(range(5)) and pending(client, keys) == 0)
+    path.write_bytes(b"first")
+    Aside(settings.data.folder.absolute()).move(path, "as a writer that was killed right afterwards")
+    with writing(settings):
+        wait_until(lambda: stored(settings) == list(range(5)))
+        path.write_bytes(b"second")
+        publish(client, keys, candles(1, first=5))
+        wait_until(lambda: stored_or_damaged(settings) == list(range(6)))
+        wait_until(lambda: len(list(aside.parent.iterdir())) == 2)
+    assert [aside.with_name(f"{aside.name}~{number}").read_bytes() for number in (1, 2)] == [b"first", b"second"]
+
+
+def stored_or_damaged(settings: Settings) -> list[int] | None:
+    try:
+        return stored(settings)
+    except StoreError:
+        return None
+
+
+def test_a_damaged_ledger_is_moved_aside_and_rebuilt(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = make_settings()
+    ledger = Ledger(settings.ledger_folder)
+    notes = [Note(BTC, NoteKind.BEGAN, JUNE_30, JUNE_30, JUNE_30 + 1), Note(BTC, NoteKind.ABSENT, 60_000, 120_000, 1)]
+    for note in notes:
+        client.xadd(keys.candles(Market.USDT_FUTURES), encode_entry(note))
+        with writing(settings):
+            wait_until(lambda: pending(client, keys) == 0 and ledger.path(BTC).exists())
+        ledger.path(BTC).write_bytes(b"{")
+    client.xadd(keys.candles(Market.USDT_FUTURES), encode_entry(notes[1]))
+    with caplog.at_level(logging.INFO), writing(settings):
+        wait_until(lambda: "rebuilt ledger/market=usdt_futures" in caplog.text)
+        assert ledger.read(BTC).began_ms == JUNE_30
+        assert ledger.read(BTC).absent == Spans([(60_000, 120_000)])
+
+
+def test_a_disk_that_does_not_let_a_partition_be_read_is_waited_for(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk is no damage: nothing is moved."""
+    settings = make_settings()
     publish(client, keys, candles(3))
     with writing(settings):
+        wait_until(lambda: stored(settings) == [0, 1, 2] and pending(client, keys) == 0)
+    real = pq.ParquetFile
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    publish(client, keys, candles(3, first=3))
+    with writing(settings):
         wait_until(lambda: pending(client, keys) == 3)
-    assert path.read_bytes() == b"PAR1 damaged"
-    assert pending(client, keys) == 3
+        monkeypatch.setattr(pq, "ParquetFile", real)
+        wait_until(lambda: stored(settings) == list(range(6)) and pending(client, keys) == 0)
+    assert not (settings.data.folder / "damaged").exists()
+
+
+def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_and_all_others_are_stored(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours: nothing that comes through the checks is known to be like this, so the merge is broken here."""
+    monkeypatch.setattr(consumer.writer, "_RETRY_SECONDS", 0.05)
+    settings = make_settings(writer={"tries": 3})
+    tried: list[int] = []
+    real = rows_from_candles
+
+    def merge(items: list[Candle]) -> Any:
+        if any(item.close == "666" for item in items):
+            tried.append(len(items))
+            raise ZeroDivisionError("poison")
+        return real(items)
+
+    monkeypatch.setattr(consumer.store, "rows_from_candles", merge)
+    publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666"), *candles(3, ETH)])
+    with writing(settings):
+        wait_until(lambda: stored(settings) == [0, 1, 2] and stored(settings, ETH) == [0, 1, 2])
+        wait_until(lambda: client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 1)
+        wait_until(lambda: pending(client, keys) == 0)
+    assert tried == [4, 4, 4, 1]
+    (letter,) = letters(client, keys, Market.USDT_FUTURES)
+    assert "by a fault of ours: ZeroDivisionError('poison')" in letter.reason
+    assert letter.fields[b"close"] == b"666"
+
+
+def test_a_fault_that_meets_everything_gives_nothing_up(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer.writer, "_RETRY_SECONDS", 0.01)
+    settings = make_settings(writer={"tries": 2})
+    real = rows_from_candles
+    tried: list[int] = []
+
+    def refuse(items: list[Candle]) -> Any:
+        tried.append(len(items))
+        raise ZeroDivisionError("a library that was replaced under us")
+
+    monkeypatch.setattr(consumer.store, "rows_from_candles", refuse)
+    publish(client, keys, candles(3))
+    with writing(settings):
+        wait_until(lambda: len(tried) > 30)
+        assert pending(client, keys) == 3
+        assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0
+        monkeypatch.setattr(consumer.store, "rows_from_candles", real)
+        wait_until(lambda: stored(settings) == [0, 1, 2] and pending(client, keys) == 0)
+
+
+POISONED = """
+import os, sys
+import consumer.store
+from candlewick.cli import main
+real = consumer.store.rows_from_candles
+def merge(items):
+    if any(item.close == "666" for item in items):
+        os._exit(139)
+    return real(items)
+consumer.store.rows_from_candles = merge
+sys.argv = ["candlewick", "write", "--log-level", "WARNING"]
+main()
+"""
+
+
+def test_an_entry_that_ends_the_writer_again_and_again_goes_to_the_dead_letters_and_nothing_else_does(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys
+) -> None:
+    settings = make_settings()
+    publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666"), *candles(3, ETH)])
+    environment = environment_of(settings) | {"CANDLEWICK_WRITER_TRIES": "2"}
+    codes = []
+    for _ in range(12):
+        process = subprocess.Popen([sys.executable, "-P", "-c", POISONED], env=os.environ | environment)
+        try:
+            wait_until(lambda process=process: process.poll() is not None or pending(client, keys) == 0)  # type: ignore[misc]
+            wait_until(lambda process=process: process.poll() is not None or len(stored(settings, ETH)) == 3)  # type: ignore[misc]
+        finally:
+            process.terminate()
+            codes.append(process.wait(15))
+        if codes[-1] == 0:
+            break
+        assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0
+    assert codes == [139, 139, 139, 139, 0]  # twice as all others are, twice alone
+    assert stored(settings) == stored(settings, ETH) == [0, 1, 2]
+    (letter,) = letters(client, keys, Market.USDT_FUTURES)
+    assert letter.reason == "the writer ended each time that it was to be written alone"
+    assert not client.exists(keys.starts(letter.consumer))
 
 
 def test_a_broker_that_evicts_is_refused_with_the_remedy(make_server: Callable[..., Any], tmp_path: Path) -> None:
@@ -292,9 +489,9 @@ def test_one_partition_that_cannot_be_written_never_holds_up_the_others(
 ) -> None:
     """Ten times more entries for it than a batch holds."""
     settings = make_settings(writer={"batch_candles": 200, "flush_most_seconds": 0.5, "claim_seconds": 1})
-    path = settings.candles_folder / series_folder(BTC) / "2024-06-30.parquet"
+    path = settings.candles_folder / series_folder(BTC)
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"PAR1 damaged")
+    path.write_bytes(b"not a folder")
     publish(client, keys, candles(1000) + candles(1000))
     publish(client, keys, candles(50, ETH))
     with writing(settings):

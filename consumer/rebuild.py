@@ -1,0 +1,165 @@
+"""Files that were moved aside, filled again with what the broker still holds.
+
+The streams keep what was written for some days (``broker.retention_days``). Everything in them that belongs into a file
+that was moved aside is written once more, through the same store and ledger; what is there already changes nothing.
+What the streams no longer hold stays missing, and ``candlewick audit --repair`` finds and fetches it.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from redis.exceptions import RedisError
+
+from consumer.aside import Aside, Moved
+from consumer.files import Staging
+from consumer.layout import partition_span, series_of_folder
+from consumer.ledger import Ledger
+from consumer.source import retained
+from consumer.store import Store
+from shared.broker import CONNECTION_ERRORS, Keys, SyncClient, sync_client
+from shared.candle import Candle, Series
+from shared.errors import StoreError
+from shared.market import Market
+from shared.note import Note
+from shared.settings import Settings
+from shared.spans import Span
+
+log = logging.getLogger(__name__)
+
+_WRITE_AT = 50_000
+
+
+class _Wanted(NamedTuple):
+    """One file that is to be rebuilt.
+
+    Attributes:
+        moved: the file that was there.
+        series: whose it is.
+        span: open times that belong into it; None for a ledger, into which the series' notes belong.
+    """
+
+    moved: Moved
+    series: Series
+    span: Span | None
+
+    def holds(self, item: Candle | Note) -> bool:
+        """Whether an entry belongs into it."""
+        if item.series != self.series:
+            return False
+        if isinstance(item, Note):
+            return self.span is None
+        return self.span is not None and self.span.begin_ms <= item.open_time_ms < self.span.end_ms
+
+
+class Rebuilder:
+    """Rebuilds what was moved aside, in a thread and over a connection of its own.
+
+    Args:
+        settings: where the broker is.
+        keys: names of the streams.
+        aside: what was moved.
+        store: where candles are written.
+        ledger: where notes are written.
+        staging: this process's staging folder.
+    """
+
+    def __init__(
+        self, settings: Settings, keys: Keys, aside: Aside, store: Store, ledger: Ledger, staging: Staging
+    ) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._aside = aside
+        self._store = store
+        self._ledger = ledger
+        self._staging = staging
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
+        self._running: Future[None] | None = None
+        self._is_closing = False
+
+    def begin(self) -> None:
+        """Rebuild what was moved aside, if anything was and that is not being done already. Does not wait."""
+        if (self._running is None or self._running.done()) and self._aside.to_rebuild():
+            self._running = self._pool.submit(self._try)
+
+    def close(self) -> None:
+        """Leave the rest for another time."""
+        self._is_closing = True
+        self._pool.shutdown()
+
+    def _try(self) -> None:
+        client = sync_client(self._settings)
+        try:
+            self._run(client)
+        except (*CONNECTION_ERRORS, RedisError, StoreError) as error:
+            log.warning("what was moved aside is not rebuilt yet: %s", error)
+        except Exception:
+            log.exception("a fault of ours while what was moved aside was rebuilt")
+        finally:
+            client.close()
+
+    def _run(self, client: SyncClient) -> None:
+        """One pass over the stream of each market that something is to be rebuilt of."""
+        by_market: dict[Market, list[_Wanted]] = defaultdict(list)
+        for moved in self._aside.to_rebuild():
+            wanted = _wanted(moved)
+            if wanted is None:
+                self._aside.rebuilt(moved)
+            else:
+                by_market[wanted.series.market].append(wanted)
+        for market, files in by_market.items():
+            written = self._write_retained(client, market, files)
+            if self._is_closing:
+                return
+            for wanted in files:
+                self._aside.rebuilt(wanted.moved)
+                log.warning(
+                    "rebuilt %s: the broker held %d candles and notes of %s; `candlewick audit %s %s --repair` fetches "
+                    "what it did not hold",
+                    wanted.moved.file,
+                    written[wanted.series],
+                    wanted.series,
+                    market,
+                    wanted.series.symbol,
+                )
+
+    def _write_retained(self, client: SyncClient, market: Market, files: Iterable[_Wanted]) -> Counter[Series]:
+        """Write what a stream holds of these files; how many entries of each series it held."""
+        of_series: dict[Series, list[_Wanted]] = defaultdict(list)
+        for wanted in files:
+            of_series[wanted.series].append(wanted)
+        found: dict[Series, list[Candle | Note]] = defaultdict(list)
+        written: Counter[Series] = Counter()
+        for item in retained(client, self._keys, market):
+            if self._is_closing:
+                return written
+            if item is not None and any(wanted.holds(item) for wanted in of_series.get(item.series, ())):
+                found[item.series].append(item)
+                if sum(map(len, found.values())) >= _WRITE_AT:
+                    self._write(found, written)
+        self._write(found, written)
+        return written
+
+    def _write(self, found: dict[Series, list[Candle | Note]], written: Counter[Series]) -> None:
+        for series, items in found.items():
+            candles = [item for item in items if isinstance(item, Candle)]
+            notes = [item for item in items if isinstance(item, Note)]
+            if candles:
+                self._store.write(series, candles)
+            if notes:
+                self._ledger.write(series, notes, self._staging)
+            written[series] += len(items)
+        found.clear()
+
+
+def _wanted(moved: Moved) -> _Wanted | None:
+    """What belongs into a file that was moved; None when nothing of ours does."""
+    kind, *folders, name = moved.file.parts
+    if kind == "ledger":
+        series = series_of_folder("/".join([*folders, Path(name).stem]))
+        return _Wanted(moved, series, None) if series is not None else None
+    series, span = series_of_folder("/".join(folders)), partition_span(name)
+    return _Wanted(moved, series, Span(*span)) if series is not None and span is not None else None
