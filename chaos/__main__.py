@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -34,12 +35,13 @@ def run(
     parent = Path(".chaos")
     folder = parent / f"seed-{seed}-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
     folder.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     print(f"chaos: {minutes:g} minutes of faults from seed {seed}, in {folder}", file=sys.stderr, flush=True)
     try:
         outcome = run_once(folder, minutes, seed, speed)
-    except ChaosError as error:
-        print(f"chaos: {error}", file=sys.stderr)
+    except (ChaosError, httpx.HTTPError) as error:
+        print(f"chaos: no result: {error}; the log of all processes is in {folder}", file=sys.stderr)
         raise typer.Exit(1) from None
     _show(outcome)
     print(f"Once more: {sys.executable} -m chaos run --minutes {minutes:g} --seed {seed} --speed {speed:g}")

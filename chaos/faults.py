@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from redis.exceptions import RedisError
+
 from chaos.pipeline import BY_PATTERN, CLAIM_SECONDS, HOLES, INTERVALS, Pipeline
 from chaos.processes import Part
 from shared.candle import Series
@@ -233,8 +235,16 @@ def _flush(faults: Faults) -> bool:
     try:
         with faults.pipeline.client() as client:
             client.flushall()
-    except OSError:
+    except (RedisError, OSError):
         return False
+    return True
+
+
+def _fail_over(faults: Faults) -> bool:
+    """A replica begins to follow, and is promoted soon, however far it has come."""
+    if faults.any_of([faults.pipeline.broker]) is None or not faults.pipeline.begin_standby():
+        return False
+    faults.later(faults.rng.uniform(0, 4), faults.pipeline.fail_over)
     return True
 
 
@@ -250,8 +260,11 @@ def _broker(pipeline: Pipeline) -> Sequence[Part]:
     return [pipeline.broker]
 
 
-FLUSH = Kind("broker flushed", 0.1, _flush)
-"""Not among ``KINDS`` yet: a producer does not find out that the broker lost what it had answered for."""
+LOSSES: Sequence[Kind] = (
+    Kind("broker flushed", 0.1, _flush),
+    Kind("fail-over to a replica that lags", 0.15, _fail_over),
+)
+"""The broker loses what it had answered for. Not among ``KINDS`` yet: add ``*LOSSES`` there when producers notice."""
 
 KINDS: Sequence[Kind] = (
     Kind("producer killed", 1.2, _kill(_producers)),

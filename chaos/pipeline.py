@@ -7,6 +7,8 @@ writers share one data folder. Nothing supervises them but whoever breaks them: 
 
 import contextlib
 import json
+import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -45,11 +47,12 @@ BY_PATTERN = (Market.SPOT, Market.USDT_FUTURES)
 CLAIM_SECONDS = 3.0
 _BROKER_OPTIONS = {
     "bind": "127.0.0.1",
-    "port": "0",
     "appendonly": "yes",
     "appendfsync": "always",
     "save": "",
     "maxmemory-policy": "noeviction",
+    "loglevel": "warning",
+    "repl-diskless-sync-delay": "0",
 }
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.5
@@ -94,13 +97,12 @@ class Pipeline:
         with contextlib.ExitStack() as stack:
             self.logbook = stack.enter_context(Logbook(self.folder / "log"))
             short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cw-")))  # for a socket's short path
-            self._socket = short / "valkey.sock"
-            self.proxy: Proxy = stack.enter_context(proxy(self._socket))
+            self.broker, self._standby = (self._server(stack, name, short) for name in ("broker", "standby"))
+            self.proxy: Proxy = stack.enter_context(proxy(self.broker.socket))
             self.address = self._start_exchange(stack)
             self._config = self.folder / "candlewick.toml"
             self._config.write_text(self._settings_text())
             self.settings: Settings = load_settings(self._config)
-            self.broker = self._part(stack, "broker", self._broker_command())
             self.producers = [self._candlewick(stack, market, "produce", market) for market in Market]
             self.writers = [self._candlewick(stack, f"writer {number}", "write") for number in (1, 2)]
             self._start_all(stack)
@@ -117,7 +119,27 @@ class Pipeline:
 
     def client(self) -> Any:
         """A connection to the broker that no fault of the proxy meets."""
-        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5)
+        return self.broker.client()
+
+    def begin_standby(self) -> bool:
+        """Start a replica of the broker, from nothing; False when there is one already."""
+        standby = self._standby
+        if standby.runs:
+            return False
+        standby.forget_everything()
+        standby.start()
+        with standby.client() as client:
+            self.wait_for("the standby answers", lambda: _answers(client))
+            client.replicaof("127.0.0.1", str(self.broker.port))
+        return True
+
+    def fail_over(self) -> None:
+        """The broker dies for good, and its replica takes its place, with whatever it has by now."""
+        self.broker.end()
+        self.broker, self._standby = self._standby, self.broker
+        with self.client() as client:
+            client.replicaof("NO", "ONE")
+        self.proxy.retarget(self.broker.socket)
 
     def ask_exchange(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
         """Ask the exchange's control endpoint for something.
@@ -210,11 +232,10 @@ class Pipeline:
         stack.callback(part.end)
         return part
 
-    def _broker_command(self) -> list[str]:
-        folder = self.folder / "broker"
-        folder.mkdir()
-        options = {**_BROKER_OPTIONS, "dir": str(folder), "unixsocket": str(self._socket), "loglevel": "warning"}
-        return [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    def _server(self, stack: contextlib.ExitStack, name: str, short: Path) -> "Server":
+        server = Server(name, self.folder / name, short / name, self.logbook)
+        stack.callback(server.end)
+        return server
 
     def _settings_text(self) -> str:
         """Time-outs fit for a test, and a buffer small enough to be full now and then."""
@@ -246,6 +267,46 @@ class Pipeline:
         return "".join(f"[[record]]\n{_toml(group)}" for group in groups) + "".join(
             f"[{name}]\n{_toml(values)}" for name, values in sections.items()
         )
+
+
+class Server(Part):
+    """A Valkey that syncs every write.
+
+    Args:
+        name: for people.
+        folder: of its append-only file; made.
+        socket: its Unix socket; it listens on a port too, for a replica.
+        logbook: where its output goes.
+    """
+
+    def __init__(self, name: str, folder: Path, socket: Path, logbook: Logbook) -> None:
+        self.folder, self.socket, self.port = folder, socket, _free_port()
+        folder.mkdir()
+        options = _BROKER_OPTIONS | {"dir": str(folder), "port": str(self.port), "unixsocket": str(socket)}
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        super().__init__(name, [str(get_binary_path()), *words], logbook)
+
+    def client(self) -> Any:
+        """A connection that no fault of a proxy meets."""
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
+
+    def forget_everything(self) -> None:
+        """Delete its files; while it does not run."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
 
 
 def _toml(values: Mapping[str, object]) -> str:
