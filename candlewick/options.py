@@ -1,12 +1,14 @@
 """Options that several commands share, and the settings they lead to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from shared.broker import Keys
     from shared.settings import Settings
 
 Config = Annotated[
@@ -53,3 +55,21 @@ def settings_and_flags(
             if flag != "--broker" or not value:
                 flags += [flag, str(value)]
     return load_settings(config, values), flags, {"CANDLEWICK_BROKER_URL": broker} if broker else {}
+
+
+@contextmanager
+def broker_connection(config: Path | None, data: Path | None, broker: str | None) -> "Iterator[tuple[Any, Keys]]":
+    """A blocking client of the broker, and its key names; when the broker does not answer, one line."""
+    from redis.exceptions import RedisError
+
+    from shared.broker import Keys, broker_name, sync_client
+    from shared.errors import BrokerError
+
+    settings, *_ = settings_and_flags(config, data, broker)
+    client = sync_client(settings)
+    try:
+        yield client, Keys(settings.broker.prefix)
+    except RedisError as error:
+        raise BrokerError(f"{broker_name(settings)} does not answer: {error}") from None
+    finally:
+        client.close()

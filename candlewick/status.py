@@ -125,8 +125,11 @@ def _market_lines(state: dict[str, Any]) -> list[str]:
         )
         troubles = {
             name: one[name]
-            for name in ("held", "refused", "malformed", "silent_channels", "rest_failures")
-            if one[name]
+            for name in (
+                *("held", "refused", "published_again", "malformed", "silent_channels"),
+                *("rest_failures", "rest_rows_refused"),
+            )
+            if one.get(name)
         }
         if troubles:
             lines.append("    " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in troubles.items()))

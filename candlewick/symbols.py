@@ -48,7 +48,7 @@ def recorded(settings: Settings, market: Market) -> Recorded:
     Raises:
         BrokerError: when the broker does not answer.
     """
-    return asyncio.run(_recorded(settings, market))
+    return asyncio.run(_read(settings, market))
 
 
 def change(settings: Settings, market: Market, wanted: Sequence[Change]) -> Recorded:
@@ -61,7 +61,13 @@ def change(settings: Settings, market: Market, wanted: Sequence[Change]) -> Reco
     return asyncio.run(_change(settings, market, wanted))
 
 
-async def _recorded(settings: Settings, market: Market) -> Recorded:
+async def _read(settings: Settings, market: Market) -> Recorded:
+    return await _recorded(settings, market, await _listings(settings, market))
+
+
+async def _recorded(
+    settings: Settings, market: Market, listed: tuple[Sequence[Listing] | None, str | None]
+) -> Recorded:
     client = async_client(settings)
     try:
         progress = Progress(client, Keys(settings.broker.prefix), market)
@@ -70,7 +76,7 @@ async def _recorded(settings: Settings, market: Market) -> Recorded:
         raise BrokerError(f"{broker_name(settings)} does not answer: {error}") from None
     finally:
         await client.aclose()
-    listings, trouble = await _listings(settings, market)
+    listings, trouble = listed
     series = resolve(market, settings.groups(market), changes, listings)
     return Recorded(
         {one: known.safe_to_ms.get(one) for one in series},
@@ -93,7 +99,8 @@ async def _listings(settings: Settings, market: Market) -> tuple[Sequence[Listin
 async def _change(settings: Settings, market: Market, wanted: Sequence[Change]) -> Recorded:
     if not settings.groups(market):
         raise SettingsError(f"the settings record nothing of {market}: add it under [[record]] first")
-    before = await _recorded(settings, market)
+    listed = await _listings(settings, market)
+    before = await _recorded(settings, market, listed)
     for one in wanted:
         (_check_added if one.record else _check_removed)(settings, market, one, before)
     client = async_client(settings)
@@ -103,7 +110,7 @@ async def _change(settings: Settings, market: Market, wanted: Sequence[Change]) 
         raise BrokerError(f"{broker_name(settings)} does not take the change: {error}") from None
     finally:
         await client.aclose()
-    return await _recorded(settings, market)
+    return await _recorded(settings, market, listed)
 
 
 async def _write(client: AsyncClient, key: str, wanted: Sequence[Change]) -> None:

@@ -5,9 +5,12 @@ The writer puts a letter into the market's dead-letter stream in the same transa
 transaction too: an entry is in one of the two streams at any moment, and twice in none.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from redis.exceptions import WatchError
 
 from shared.broker import Keys
 from shared.errors import BrokerError
@@ -76,14 +79,16 @@ def requeue(client: Any, keys: Keys, letter: Letter) -> bool:
     """
     stream = keys.dead_letters(letter.market)
     with client.pipeline(transaction=True) as pipeline:
-        pipeline.watch(stream)
-        if not pipeline.xrange(stream, min=letter.id, max=letter.id):
-            return False
-        pipeline.multi()
-        pipeline.xadd(keys.candles(letter.market), dict(letter.fields))
-        pipeline.xdel(stream, letter.id)
-        pipeline.execute()
-    return True
+        while True:
+            pipeline.watch(stream)
+            if not pipeline.xrange(stream, min=letter.id, max=letter.id):
+                return False
+            pipeline.multi()
+            pipeline.xadd(keys.candles(letter.market), dict(letter.fields))
+            pipeline.xdel(stream, letter.id)
+            with contextlib.suppress(WatchError):  # a writer has put another letter there meanwhile
+                pipeline.execute()
+                return True
 
 
 def drop(client: Any, keys: Keys, letter: Letter) -> bool:

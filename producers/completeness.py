@@ -150,6 +150,23 @@ class Completeness:
         elif item.kind is NoteKind.ABSENT:
             account.safe.add(item.from_ms, item.to_ms)
 
+    def unsafe(self, item: Candle | Note) -> None:
+        """The broker has lost what it had answered for; it is held, and published again."""
+        account = self._accounts.get(item.series)
+        if account is None:
+            return
+        if isinstance(item, Candle):
+            account.safe.remove(item.open_time_ms, item.end_time_ms)
+        elif item.kind is NoteKind.ABSENT:
+            account.safe.remove(item.from_ms, item.to_ms)
+
+    def lost(self, series: Series, begin_ms: int, end_ms: int) -> None:
+        """The broker may have lost candles that are not held any more: they are missing."""
+        account = self._accounts.get(series)
+        if account is not None:
+            account.safe.remove(begin_ms, end_ms)
+            account.settled.remove(begin_ms, end_ms)
+
     def is_missing(self, candle: Candle) -> bool:
         """Whether a fetched candle is one that has not come yet."""
         account = self._accounts.get(candle.series)

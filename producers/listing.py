@@ -17,8 +17,11 @@ from shared.interval import Interval
 from shared.market import Market
 from shared.sections import RecordGroup, is_pattern
 
+NOT_LISTED = "NOT LISTED"
+"""Status of a symbol that the exchange's list does not hold any more."""
+
 _NOT_TRADED = frozenset(
-    {"PENDING_TRADING", "PRE_TRADING", "BREAK", "SETTLING", "DELIVERING", "DELIVERED", "CLOSE", "NOT LISTED"}
+    {"PENDING_TRADING", "PRE_TRADING", "BREAK", "SETTLING", "DELIVERING", "DELIVERED", "CLOSE", NOT_LISTED}
 )
 
 

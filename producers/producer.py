@@ -16,12 +16,14 @@ from redis.exceptions import RedisError
 
 from producers.completeness import Completeness
 from producers.listener import CandleListener
+from producers.market_time import MarketTime
 from producers.progress import Progress
 from producers.publisher import Publisher
-from producers.repair import MarketTime, Repairer
+from producers.repair import Repairer
 from producers.rest import RestClient
 from producers.roster import Roster
 from producers.share import Share
+from producers.stream_check import StreamCheck
 from producers.weight import WeightBudget
 from shared.backoff import backoff
 from shared.broker import (
@@ -66,16 +68,27 @@ class Producer:
         self.listener = CandleListener(market, settings.exchange, self.take)
         self.rest = RestClient(market, settings.exchange, WeightBudget(market, settings.exchange))
         self.clock = MarketTime(self.listener.counters, self.rest)
+        keys = Keys(settings.broker.prefix)
+        self.stream_check = StreamCheck(
+            client,
+            keys,
+            market,
+            settings.writer.group,
+            self.publisher,
+            self.completeness.unsafe,
+            self.completeness.lost,
+        )
         self.roster = Roster(
             market,
             settings,
             share,
             self.listener,
             self.completeness,
-            Progress(client, Keys(settings.broker.prefix), market),
+            Progress(client, keys, market),
             self.rest,
             self.clock,
             self.publisher.put_note,
+            self.stream_check.look,
         )
         self.repairer = Repairer(
             self.completeness,
@@ -230,6 +243,7 @@ async def _report(producer: Producer, frames: Rate, candles: Rate) -> dict[str, 
         "held": publisher.held,
         "refused": publisher.refused,
         "published": publisher.published,
+        "published_again": producer.stream_check.published_again,
         "due": tally.due,
         "missing": tally.missing,
         "repaired": tally.repaired,
@@ -237,6 +251,7 @@ async def _report(producer: Producer, frames: Rate, candles: Rate) -> dict[str, 
         "rest_requests": rest.counters.requests,
         "rest_weight": rest.counters.weight,
         "rest_failures": rest.counters.failures,
+        "rest_rows_refused": rest.counters.refused_rows,
         "weight_used": weight.used,
         "weight_limit": weight.limit,
         "rest_status": weight.status,

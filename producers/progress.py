@@ -5,6 +5,7 @@ than the broker has answered for, so a stale value only means that some candles 
 has lost it (a new server, a flush), the writers tell where the newest candle on disk ends (``Keys.stored``).
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from shared.broker import STORED_AT, AsyncClient, Keys
 from shared.candle import Series, series_of_field
 from shared.interval import Interval
 from shared.market import Market
+
+log = logging.getLogger(__name__)
 
 _LISTED_AT = "listed-at"
 _ENDED, _BEGAN = "ended", "began"
@@ -39,6 +42,10 @@ class Known:
     stored_to_ms: Mapping[Series, int] | None = None
     listed_ms: int | None = None
 
+    def is_stored(self, series: Series) -> bool:
+        """Whether a writer has said where a series ends on disk."""
+        return series in (self.stored_to_ms or {})
+
 
 class Progress:
     """One market's progress in the broker. Every call raises what redis-py raises while the broker is away.
@@ -54,6 +61,7 @@ class Progress:
         self._keys = keys
         self._market = market
         self._saved: dict[str, str] = {}
+        self._warned: set[str] = set()
 
     async def load(self) -> Known:
         """What is known now."""
@@ -108,7 +116,11 @@ class Progress:
     async def changes(self) -> list[Change]:
         """What ``candlewick symbols`` asked for, by name."""
         found = _text(await self._client.hgetall(self._keys.symbols(self._market)))
-        return [change for name, value in sorted(found.items()) if (change := _change(name, value)) is not None]
+        changes = {name: _change(name, value) for name, value in sorted(found.items())}
+        for name in [name for name, change in changes.items() if change is None and name not in self._warned]:
+            self._warned.add(name)
+            log.warning("what the broker holds of %s for `candlewick symbols` is no change: %.80r", name, found[name])
+        return [change for change in changes.values() if change is not None]
 
     def _times(self, stored: Mapping[str, str]) -> dict[Series, int]:
         return {

@@ -3,7 +3,8 @@
 ``put`` never waits, so a burst at a minute's end never holds up a socket; ``run`` sends what is held in pipelines. A
 pipeline's answers are taken one by one: what was accepted is let go, the rest is sent again, in order. When a
 connection breaks between a command and its answer, the candle is sent again and may stand in the stream twice;
-storage is idempotent (docs/design.md, "Delivery").
+storage is idempotent (docs/design.md, "Delivery"). What the broker has answered for is kept until writers have stored
+it, should the broker lose it (``producers.stream_check``).
 
 The buffer is bounded. At the bound *new* candles are refused, not old ones thrown out: what is held stays one
 unbroken run from the last candle that the broker has, and what is missing is one run behind it, which is repaired when
@@ -17,11 +18,12 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from redis.exceptions import RedisError
 
+from producers.kept import EntryId, Kept
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, fatal_answer
 from shared.candle import Candle, Series
@@ -43,6 +45,12 @@ class Publisher:
         settings: bounds and key prefix.
         on_safe: called with each candle and note that the broker has answered for; must not block and must not raise.
         rng: source of jitter.
+
+    Attributes:
+        published: how many entries the broker has answered for.
+        refused: how many candles found no room.
+        kept: what the broker has answered for and no writer has stored yet.
+        was_cut_off: whether a pipeline was not answered since somebody last set this to False.
     """
 
     def __init__(
@@ -55,6 +63,8 @@ class Publisher:
     ) -> None:
         self.published = 0
         self.refused = 0
+        self.kept = Kept(settings.publisher.buffer_candles)
+        self.was_cut_off = False
         self._client = client
         self._stream = Keys(settings.broker.prefix).candles(market)
         self._settings = settings
@@ -97,6 +107,11 @@ class Publisher:
     def put_note(self, note: Note) -> None:
         """Take a note over. Notes are few: none is refused."""
         self._held.append(note)
+        self._filled.set()
+
+    def put_again(self, items: Iterable[Candle | Note]) -> None:
+        """Take over what the broker has lost. It was taken once: none is refused."""
+        self._held.extend(items)
         self._filled.set()
 
     async def run(self) -> None:
@@ -152,12 +167,14 @@ class Publisher:
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except (*CONNECTION_ERRORS, RedisError) as error:
+            self.was_cut_off = True
             return error
         refused = []
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
                 refused.append((item, answer))
             else:
+                self.kept.add(EntryId.parse(answer), item)
                 self._on_safe(item)
         for _ in batch:
             self._held.popleft()

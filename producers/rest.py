@@ -214,8 +214,8 @@ class RestClient:
         raise RestRefusedError(f"{text} (code {code})", code)
 
 
-def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int, source: str = "rest") -> Candle:
-    """A candle from the twelve columns of a REST row or an archive line; times in milliseconds.
+def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int) -> Candle:
+    """A candle from the twelve columns of a REST row; times in milliseconds.
 
     Raises:
         MalformedCandleError: naming the value that is wrong.
@@ -227,7 +227,7 @@ def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int, source
         open_time_ms=row[0],
         decimals=(row[1], row[2], row[3], row[4], row[5], row[7], row[9], row[10]),
         trade_num=row[8],
-        source=source,
+        source="rest",
         event_time_ms=event_time_ms,
         receive_time_ms=time.time_ns() // 1_000_000,
     )

@@ -14,16 +14,16 @@ back as the settings' history says; now.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
 from producers.completeness import Completeness
 from producers.listener import CandleListener
-from producers.listing import Change, Listing, needs_listings, resolve
+from producers.listing import NOT_LISTED, Change, Listing, needs_listings, resolve
+from producers.market_time import MarketTime, exchange_time
 from producers.progress import Known, Progress
-from producers.repair import MarketTime, exchange_time
 from producers.rest import RestClient, RestRefusedError, RestUnavailableError
 from producers.share import Share
 from shared.broker import CONNECTION_ERRORS
@@ -42,7 +42,6 @@ _NAMES_SHOWN = 5
 _FEW = 10
 _DOUBTED_READS = 3  # how often a list is doubted that lacks half of more than a few symbols
 _GONE = "no longer listed"
-_NOT_LISTED = "NOT LISTED"
 _BROKER_AWAY = (*CONNECTION_ERRORS, RedisError)
 
 
@@ -71,6 +70,8 @@ class Roster:
         rest: the exchange's list.
         clock: the exchange's time.
         publish: called with the beginning and the end of each series.
+        look: called before progress is saved; makes sure that what the broker has lost is not safe any more, and says
+            whether it may have lost anything.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Roster:
         rest: RestClient,
         clock: MarketTime,
         publish: Callable[[Note], None],
+        look: Callable[[], Awaitable[bool]],
     ) -> None:
         self._market = market
         self._settings = settings
@@ -94,9 +96,10 @@ class Roster:
         self._rest = rest
         self._clock = clock
         self._publish = publish
+        self._look = look
         self._groups = settings.groups(market)
         self._changes: Sequence[Change] = ()
-        self._listings: Sequence[Listing] | None = None
+        self._listings: Mapping[str, Listing] | None = None  # by symbol
         self._listed_ms = self._read_ms = 0
         self._listed_before_ms: int | None = None
         self._looked_back = False
@@ -109,11 +112,6 @@ class Roster:
         self._list_at = self._everything_at = 0.0
         self._warned = ""
         self._doubted = 0
-
-    @property
-    def wanted(self) -> Sequence[Series]:
-        """What is to be recorded now."""
-        return tuple(self._wanted)
 
     def tell(self, note: Note) -> None:
         """Publish what was found out about a series; one that ended is remembered as ended."""
@@ -156,8 +154,13 @@ class Roster:
             return
         self._last_life = self._last_life or known
         self._believe_the_disk(known)
-        for series in new:
-            await self._continue(series, known, now_ms)
+        is_asked = {series: series not in known.safe_to_ms and not known.is_stored(series) for series in new}
+        try:
+            for series in sorted(new, key=lambda one: is_asked[one]):  # those that nobody has to be asked about first
+                await self._continue(series, known, now_ms)
+        except RestUnavailableError as error:  # asking about the next one would only wait once more
+            log.debug("the beginning of some series is not known yet: %s", error)
+            return
         if look_back:
             self._finish_what_ended(known, now_ms)
             self._looked_back = True
@@ -166,13 +169,13 @@ class Roster:
         """Write the progress of every series to the broker; while it is away, nothing happens."""
         if self._last_life is None:
             return  # what the last life left behind has not been read yet
-        everything = time.monotonic() >= self._everything_at
-        safe = {
-            series: safe_to
-            for series in self._completeness.series
-            if (safe_to := self._completeness.progress(series)) is not None
-        }
         try:
+            everything = await self._look() or time.monotonic() >= self._everything_at
+            safe = {
+                series: safe_to
+                for series in self._completeness.series
+                if (safe_to := self._completeness.progress(series)) is not None
+            }
             await self._progress.save(safe, self._ended, self._listed_ms, everything=everything)
         except _BROKER_AWAY as error:
             log.debug("progress is not saved: %s", error)
@@ -206,20 +209,22 @@ class Roster:
             self._list_at = time.monotonic() + min(10.0, self._settings.exchange.symbols_seconds)
             return
         self._list_at = time.monotonic() + self._settings.exchange.symbols_seconds
-        before = {one.symbol for one in self._listings or () if one.is_recorded}
+        known = self._listings or {}
+        before = {one.symbol for one in known.values() if one.is_recorded}
         still = {one.symbol for one in found if one.is_recorded} & before
         self._doubted = self._doubted + 1 if len(before) > _FEW and len(still) * 2 < len(before) else 0
         if 0 < self._doubted <= _DOUBTED_READS:
             log.error("of %d symbols the exchange lists %d as traded: not believed yet", len(before), len(still))
             return
-        gone = {one.symbol for one in self._listings or ()} - {one.symbol for one in found}
-        self._listings = [*found, *(Listing(symbol, _NOT_LISTED) for symbol in sorted(gone))]
+        gone = {symbol: Listing(symbol, NOT_LISTED) for symbol in known}
+        self._listings = gone | {one.symbol: one for one in found}
         self._listed_before_ms, self._listed_ms, self._read_ms = self._listed_ms or None, now_ms, read_ms
         self._warned = ""
 
     async def _apply(self, now_ms: int) -> None:
         """Listen to what is wanted, and to nothing else."""
-        resolved = resolve(self._market, self._groups, self._changes, self._listings)
+        listings = None if self._listings is None else list(self._listings.values())
+        resolved = resolve(self._market, self._groups, self._changes, listings)
         wanted = {series: group for series, group in resolved.items() if series in self._share}
         added = [series for series in wanted if series not in self._wanted]
         gone = [series for series in self._wanted if series not in wanted]
@@ -237,19 +242,27 @@ class Roster:
                 self.tell(note)
         if added and self._listed_before_ms:
             log.info("recording %d more series: %s", len(added), _names(added))
-        unlisted = sorted({series.symbol for series in added} - {one.symbol for one in self._listings or ()})
+        unlisted = sorted({series.symbol for series in added} - (self._listings or {}).keys())
         if unlisted and self._listings is not None:
             log.warning("%s lists no %s: recorded as far as it comes", self._market, ", ".join(unlisted[:_NAMES_SHOWN]))
 
+    def _listing(self, series: Series) -> Listing | None:
+        """What the exchange lists of a series' symbol; None when it lists nothing, or its list is not known."""
+        return (self._listings or {}).get(series.symbol)
+
     def _reason(self, series: Series) -> tuple[str, bool]:
         """Why a series is not wanted any more, and whether that is the exchange's doing."""
-        listing = next((one for one in self._listings or () if one.symbol == series.symbol), None)
+        listing = self._listing(series)
         if listing is None or listing.is_recorded:
             return "removed", False
-        return (_GONE if listing.status == _NOT_LISTED else f"its status is {listing.status}"), True
+        return (_GONE if listing.status == NOT_LISTED else f"its status is {listing.status}"), True
 
     async def _continue(self, series: Series, known: Known, now_ms: int) -> None:
-        """Tell the account of a series from where on it is expected, unless that has to wait."""
+        """Tell the account of a series from where on it is expected, unless that has to wait.
+
+        Raises:
+            RestUnavailableError: when the exchange has to be asked, and cannot be.
+        """
         safe_to = known.safe_to_ms.get(series)
         stored_to = (known.stored_to_ms or {}).get(series)
         if safe_to is not None:
@@ -267,11 +280,7 @@ class Roster:
             if time.monotonic() - self._began_at < _WRITER_SECONDS:
                 return
             self._unsure.add(series)
-        try:
-            from_ms = await self._first_start_ms(series, now_ms)
-        except RestUnavailableError as error:
-            log.debug("the beginning of %s is not known yet: %s", series, error)
-            return
+        from_ms = await self._first_start_ms(series, now_ms)
         if began_ms is not None:
             from_ms = began_ms if from_ms is None else min(from_ms, began_ms)
         self._begin_note(series, self._completeness.resolve(series, from_ms, reaches_back=True), now_ms)
@@ -291,7 +300,7 @@ class Roster:
         return now_ms - history if history else None
 
     async def _first_kline_ms(self, series: Series) -> int | None:
-        listing = next((one for one in self._listings or () if one.symbol == series.symbol), None)
+        listing = self._listing(series)
         if listing is not None and listing.onboard_ms is not None:
             return listing.onboard_ms
         try:
@@ -311,9 +320,8 @@ class Roster:
 
     def _finish_what_ended(self, known: Known, now_ms: int) -> None:
         """Series that ended while nobody listened: fetch what is missing of them and note their end."""
-        status = {one.symbol: one for one in self._listings or ()}
         for series, safe_to in known.safe_to_ms.items():
-            listing = status.get(series.symbol)
+            listing = self._listing(series)
             if series in self._wanted or series in known.ended or series not in self._share:
                 continue
             if listing is not None and not listing.is_recorded:

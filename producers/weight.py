@@ -22,7 +22,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -243,9 +243,3 @@ def _file(name: str, settings: ExchangeSettings) -> Path:
     if not settings.simulator:
         return folder / f"weight-{name}.json"
     return folder / f"weight-{name}-{hashlib.sha256(settings.simulator.encode()).hexdigest()[:12]}.json"
-
-
-def weight_reports(settings: ExchangeSettings) -> Iterator[tuple[str, WeightReport]]:
-    """Every pool of this host by name, for ``candlewick status``."""
-    for market in (Market.SPOT, Market.USDT_FUTURES):
-        yield pool(market), asyncio.run(WeightBudget(market, settings).report())

@@ -46,6 +46,17 @@ class Spans:
         self._begins[first:last] = [begin_ms]
         self._ends[first:last] = [end_ms]
 
+    def remove(self, begin_ms: int, end_ms: int) -> None:
+        """Take a range out; what is not in the set changes nothing."""
+        first = bisect_right(self._ends, begin_ms)
+        last = bisect_left(self._begins, end_ms)
+        if begin_ms >= end_ms or first >= last:
+            return
+        left = [(self._begins[first], begin_ms)] if self._begins[first] < begin_ms else []
+        right = [(end_ms, self._ends[last - 1])] if self._ends[last - 1] > end_ms else []
+        self._begins[first:last] = [begin for begin, _ in left + right]
+        self._ends[first:last] = [end for _, end in left + right]
+
     def end_of_run(self, time_ms: int) -> int:
         """The end of the range that holds ``time_ms``; ``time_ms`` itself where none does."""
         index = bisect_right(self._begins, time_ms) - 1

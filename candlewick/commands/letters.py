@@ -1,17 +1,15 @@
 """``candlewick dead-letters``: entries that could not be stored, and what becomes of them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candlewick.options import Broker, Config, Data, settings_and_flags
+from candlewick.options import Broker, Config, Data, broker_connection
 
 if TYPE_CHECKING:
     from consumer.letters import Letter
     from shared.broker import Keys
-    from shared.market import Market
 
 app = typer.Typer(no_args_is_help=True, help="Look at entries that could not be stored, put them back or drop them.")
 
@@ -35,12 +33,14 @@ def list_letters(
 
     markets = (parse_market(market),) if market else tuple(Market)
     count = 0
-    with _broker(config, data, broker) as (client, keys):
+    with broker_connection(config, data, broker) as (client, keys):
         for one in markets:
             for letter in letters(client, keys, one):
                 count += 1
                 print(
-                    _as_json(letter) if json else f"{one} {letter.id} {letter.written} {_name(letter)}: {letter.reason}"
+                    _as_json(letter)
+                    if json
+                    else f"{one} {letter.id} {letter.written} {_name(letter)}: {_line(letter.reason)}"
                 )
     if not json:
         print(counted(count, "dead letter"))
@@ -58,14 +58,14 @@ def show(
     from candlewick.arguments import parse_market
     from consumer.letters import chosen
 
-    with _broker(config, data, broker) as (client, keys):
+    with broker_connection(config, data, broker) as (client, keys):
         (letter,) = chosen(client, keys, parse_market(market), [number])
     for name, value in (
         ("id", letter.id),
         ("written", letter.written),
-        ("reason", letter.reason),
-        ("entry", letter.entry_id),
-        ("writer", letter.consumer),
+        ("reason", _line(letter.reason)),
+        ("entry", _line(letter.entry_id)),
+        ("writer", _line(letter.consumer)),
         *((f"  {_text(name)}", _text(value)) for name, value in letter.fields.items()),
     ):
         print(f"{name:<32} {value}")
@@ -81,12 +81,10 @@ def requeue(
     broker: Broker = None,
 ) -> None:
     """Put entries back into their stream, to be tried once more."""
-    from candlewick.arguments import counted, parse_market
-    from consumer.letters import requeue as run
+    from candlewick.arguments import counted
+    from consumer.letters import requeue as act
 
-    with _broker(config, data, broker) as (client, keys):
-        wanted = _wanted(client, keys, parse_market(market), ids, everything=everything)
-        done = sum(run(client, keys, letter) for letter in wanted)
+    done = _act(act, market, ids, everything, (config, data, broker))
     print(f"put back {counted(done, 'entry', 'entries')}")
 
 
@@ -100,40 +98,31 @@ def drop(
     broker: Broker = None,
 ) -> None:
     """Forget letters. There is no way back."""
-    from candlewick.arguments import counted, parse_market
-    from consumer.letters import drop as run
+    from candlewick.arguments import counted
+    from consumer.letters import drop as act
 
-    with _broker(config, data, broker) as (client, keys):
-        wanted = _wanted(client, keys, parse_market(market), ids, everything=everything)
-        done = sum(run(client, keys, letter) for letter in wanted)
+    done = _act(act, market, ids, everything, (config, data, broker))
     print(f"dropped {counted(done, 'dead letter')}")
 
 
-def _wanted(client: Any, keys: "Keys", market: "Market", ids: list[str] | None, *, everything: bool) -> "list[Letter]":
+def _act(
+    act: "Callable[[Any, Keys, Letter], bool]",
+    market: str,
+    ids: list[str] | None,
+    everything: bool,
+    where: tuple[Config, Data, Broker],
+) -> int:
+    """Do something with the letters that were named, or with all; with how many it was done."""
+    from candlewick.arguments import parse_market
     from consumer.letters import chosen, letters
     from shared.errors import SettingsError
 
+    chosen_market = parse_market(market)
     if bool(ids) == everything:
         raise SettingsError("name dead letters by their ids, or all of them with --all")
-    return list(letters(client, keys, market)) if everything else chosen(client, keys, market, ids or [])
-
-
-@contextmanager
-def _broker(config: Config, data: Data, broker: Broker) -> "Iterator[tuple[Any, Keys]]":
-    """A connection to the broker; while it does not answer, one line."""
-    from redis.exceptions import RedisError
-
-    from shared.broker import Keys, broker_name, sync_client
-    from shared.errors import BrokerError
-
-    settings, *_ = settings_and_flags(config, data, broker)
-    client = sync_client(settings)
-    try:
-        yield client, Keys(settings.broker.prefix)
-    except (RedisError, OSError) as error:
-        raise BrokerError(f"{broker_name(settings)} does not answer: {error}") from None
-    finally:
-        client.close()
+    with broker_connection(*where) as (client, keys):
+        found = letters(client, keys, chosen_market) if everything else chosen(client, keys, chosen_market, ids or [])
+        return sum(act(client, keys, letter) for letter in list(found))
 
 
 def _name(letter: "Letter") -> str:
@@ -142,7 +131,10 @@ def _name(letter: "Letter") -> str:
 
 def _text(value: bytes) -> str:
     """Bytes for a terminal: nothing in them can move its cursor."""
-    text = value.decode(errors="replace")
+    return _line(value.decode(errors="replace"))
+
+
+def _line(text: str) -> str:
     return text[:200] if text.isprintable() else repr(text)[:200]
 
 

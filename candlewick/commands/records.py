@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from candlewick.arguments import counted
-from candlewick.options import Broker, Config, Data, Simulator, settings_and_flags
+from candlewick.options import Broker, Config, Data, Simulator, broker_connection, settings_and_flags
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,13 +143,10 @@ def replay(
     broker: Broker = None,
 ) -> None:
     """Read the retained streams again and write the same store anew."""
-    from redis.exceptions import RedisError
-
     from candlewick.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
     from consumer.replay import Selection
     from consumer.replay import replay as run
-    from shared.broker import Keys, broker_name, sync_client
-    from shared.errors import BrokerError, SettingsError
+    from shared.errors import SettingsError
 
     settings, *_ = settings_and_flags(config, data, broker)
     if into.resolve().is_relative_to(settings.data.folder.resolve()):
@@ -161,13 +158,8 @@ def replay(
         start_ms=milliseconds(parse_time(start, "--from")),
         end_ms=milliseconds(parse_time(end, "--to")),
     )
-    client = sync_client(settings)
-    try:
-        done = run(client, Keys(settings.broker.prefix), into, selection)
-    except RedisError as error:
-        raise BrokerError(f"{broker_name(settings)} does not answer: {error}") from None
-    finally:
-        client.close()
+    with broker_connection(config, data, broker) as (client, keys):
+        done = run(client, keys, into, selection)
     print(
         f"{counted(done.candles, 'candle')} of {done.series} series from {counted(done.entries, 'entry', 'entries')} "
         f"into {into / 'candles'}" + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")

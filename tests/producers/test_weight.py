@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.weight import PoolClosedError, WeightBudget, WeightReport, pool, weight_reports
+from producers.weight import PoolClosedError, WeightBudget, WeightReport, pool
 from shared.market import Market
 from shared.sections import ExchangeSettings
 
@@ -365,8 +365,3 @@ def test_the_file_is_its_users_alone(budget: Callable[..., WeightBudget], tmp_pa
     waits(budget(), 1)
     assert state_file(tmp_path).stat().st_mode & 0o777 == 0o600
     assert state_file(tmp_path).parent.stat().st_mode & 0o777 == 0o700
-
-
-def test_every_pool_of_the_host_can_be_shown(tmp_path: Path) -> None:
-    settings = ExchangeSettings(weight_folder=str(tmp_path))
-    assert [(name, report.limit) for name, report in weight_reports(settings)] == [("spot", 6000), ("futures", 2400)]

@@ -57,6 +57,16 @@ def test_a_run_ends_with_the_first_time_that_is_not_in_the_set(ranges: list[tupl
 
 
 @given(RANGES, RANGES)
+def test_what_is_taken_out_is_gone_and_nothing_else(ranges: list[tuple[int, int]], out: list[tuple[int, int]]) -> None:
+    spans, integers = Spans(ranges), plain(ranges)
+    for begin, end in out:
+        spans.remove(begin, end)
+        integers -= set(range(begin, end))
+        assert plain(spans) == integers
+        assert is_tidy(spans)
+
+
+@given(RANGES, RANGES)
 def test_a_copy_is_changed_on_its_own(ranges: list[tuple[int, int]], more: list[tuple[int, int]]) -> None:
     spans = Spans(ranges)
     other = spans.copy()
