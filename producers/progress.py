@@ -94,7 +94,7 @@ class Progress:
         Args:
             safe_to_ms: up to where each living series is safe.
             ended: where those ended that did.
-            listed_ms: the exchange's time when symbols were last looked up; 0: not yet.
+            listed_ms: the exchange's time when symbols were last looked up of which all have begun; 0: unchanged.
             everything: write also what has not changed.
         """
         wanted = {series.field: str(time_ms) for series, time_ms in safe_to_ms.items()}
