@@ -30,6 +30,9 @@ MARKET = Market.USDT_FUTURES
 OLD, NEW = (Series(MARKET, symbol, Interval.M1) for symbol in ("BTCUSDT", "NEWUSDT"))
 
 
+EVERYTHING = Share()
+
+
 class Exchange:
     """Lists symbols and tells the time; has no klines."""
 
@@ -68,7 +71,9 @@ class Line(Progress):
 
 
 @asynccontextmanager
-async def one_life(settings: Settings, exchange: Any) -> AsyncIterator[tuple[Roster, Line, Completeness, list[Note]]]:
+async def one_life(
+    settings: Settings, exchange: Any, share: Share = EVERYTHING
+) -> AsyncIterator[tuple[Roster, Line, Completeness, list[Note]]]:
     """A roster that runs until it is killed."""
 
     async def look() -> bool:
@@ -77,10 +82,10 @@ async def one_life(settings: Settings, exchange: Any) -> AsyncIterator[tuple[Ros
     ears: Any = Ears()
     notes: list[Note] = []
     client = async_client(settings)
-    line = Line(client, Keys(settings.broker.prefix), MARKET)
+    line = Line(client, Keys(settings.broker.prefix), MARKET, share)
     account = Completeness(5000, 600_000)
     clock = MarketTime(Counters(), exchange)
-    roster = Roster(MARKET, settings, Share(), ears, account, line, exchange, clock, notes.append, look)
+    roster = Roster(MARKET, settings, share, ears, account, line, exchange, clock, notes.append, look)
     running = asyncio.create_task(roster.run())
     try:
         yield roster, line, account, notes
@@ -90,16 +95,23 @@ async def one_life(settings: Settings, exchange: Any) -> AsyncIterator[tuple[Ros
         await client.aclose()
 
 
-async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_from_its_first_candle(
+@pytest.fixture
+def settings(
     make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The broker was away when the listing was noticed and back when progress was saved."""
+) -> Settings:
+    """Everything that is listed is recorded; a writer has said that nothing is on disk."""
     monkeypatch.setattr(producers.roster, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(producers.market_time, "_TIME_SECONDS", 0.0)
-    settings = make_settings(
+    client.hset(keys.stored(MARKET), "stored-at", 1)
+    return make_settings(
         record=[{"market": MARKET, "symbols": ["*"], "intervals": ["1m"]}], exchange={"symbols_seconds": 0.01}
     )
-    client.hset(keys.stored(MARKET), "stored-at", 1)
+
+
+async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_from_its_first_candle(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """The broker was away when the listing was noticed and back when progress was saved."""
     exchange = Exchange()
     async with one_life(settings, exchange) as (roster, line, account, _):
         await until(lambda: account.is_resolved(OLD) and client.hexists(keys.progress(MARKET), OLD.field))
@@ -117,3 +129,25 @@ async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_f
         assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
         (began,) = (note for note in notes if note.series == NEW)
         assert (began.kind, began.from_ms) == (NoteKind.BEGAN, account.began_ms(NEW))
+
+
+async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_candle_all_the_same(
+    settings: Settings,
+) -> None:
+    """One of two producers is down while a symbol of its own is listed."""
+    mine, other = sorted((Share(1, 2), Share(2, 2)), key=lambda share: NEW not in share)
+    exchange = Exchange()
+    exchange.listings_now = [Listing(f"S{number}USDT", "TRADING", onboard_ms=0) for number in range(9)]
+    async with one_life(settings, exchange, other) as (_, _, others, _):
+        async with one_life(settings, exchange, mine) as (roster, _, account, _):
+            await until(lambda: bool(account.series) and all(map(account.is_resolved, account.series)))
+            await roster.save()
+        exchange.now_ms += 10 * MINUTE_MS
+        listed_ms = exchange.now_ms
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+        exchange.now_ms += 10 * MINUTE_MS
+        seen = exchange.read
+        await until(lambda: exchange.read > seen + 2 and bool(others.series))
+    async with one_life(settings, exchange, mine) as (_, _, account, _):
+        await until(lambda: NEW in account and account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
