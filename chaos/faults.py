@@ -264,7 +264,9 @@ LOSSES: Sequence[Kind] = (
     Kind("broker flushed", 0.1, _flush),
     Kind("fail-over to a replica that lags", 0.15, _fail_over),
 )
-"""The broker loses what it had answered for. Not among ``KINDS`` yet: add ``*LOSSES`` there when producers notice."""
+"""The broker loses what it had answered for. Not among ``KINDS``: a producer publishes again what it remembers, and
+what a producer knew that was killed at the same time is known to nobody. ``*LOSSES`` there switches them on.
+"""
 
 KINDS: Sequence[Kind] = (
     Kind("producer killed", 1.2, _kill(_producers)),

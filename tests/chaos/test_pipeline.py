@@ -18,14 +18,16 @@ from tests.conftest import BTC, JUNE_30, make_candle
 
 @pytest.mark.timeout(400)
 def test_whatever_breaks_for_half_a_minute_nothing_is_missing_doubled_or_different(tmp_path: Path) -> None:
-    outcome = run(tmp_path, minutes=0.5, seed=3)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    outcome = run(folder, minutes=0.5, seed=3)
     assert [line for one in outcome.differences for line in one.lines()] == []
     assert outcome.troubles == []
     assert outcome.is_good
     assert outcome.count("compared") > 19 * 30
     assert outcome.kills >= 3
     assert outcome.cuts >= 3
-    assert [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(tmp_path)] == []
+    assert [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)] == []
 
 
 @pytest.fixture
