@@ -4,9 +4,11 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+MINUTES ?= 10
+SEED ?= 1
 COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help up up-local up-docker down demo test format audit bench clean
+.PHONY: help up up-local up-docker down demo test format audit bench chaos crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +52,15 @@ audit: $(VENV)/dev  ## known vulnerabilities of what is installed, where their l
 
 bench: $(VENV)/dev  ## ours, the old way and the floor, side by side
 	@exec $(BIN)/python -m bench
+
+chaos: $(VENV)/dev  ## break everything at random for MINUTES from SEED, then compare with the truth
+	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED)
+
+crashes: $(VENV)/dev  ## kill the writer, or refuse it, at every system call of a flush (needs strace)
+	@exec $(BIN)/python -m chaos crashes
+
+fuzz: $(VENV)/dev  ## a million hostile inputs for every parser, from SEED
+	@exec $(BIN)/python -m chaos fuzz --seed $(SEED)
 
 clean:  ## remove the environment and caches; recorded data stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .pytest_tmp .ruff_cache .import_linter_cache .hypothesis

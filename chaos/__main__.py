@@ -13,6 +13,18 @@ def _chaos() -> None:
 
 
 @app.command()
+def run(
+    minutes: Annotated[float, typer.Option(help="How long faults happen.", min=0.1)] = 10,
+    seed: Annotated[int, typer.Option(help="Decides the market and what breaks.")] = 1,
+    speed: Annotated[float, typer.Option(help="Simulated seconds a second.", min=1, max=1000)] = 120,
+) -> None:
+    """Run the whole pipeline while everything breaks, then compare what is on disk with the exchange's truth."""
+    from chaos.whole.report import run as run_everything
+
+    raise typer.Exit(0 if run_everything(minutes, seed, speed) else 1)
+
+
+@app.command()
 def crashes(
     every_call: Annotated[bool, typer.Option("--every-call", help="Every fault at every call: three times longer.")] = (
         False

@@ -4,7 +4,8 @@ A writer that was ended in the middle of a flush finds its entries pending when 
 that ended it (a fault of ours or of a library that takes the whole process along), it would end it for ever. So the
 broker counts how often a writer has started since it last stored anything. Beyond ``tries`` such starts, its pending
 entries are written one at a time, each under a mark; the entry that has ended the writer ``tries`` times while it was
-being written alone is the one, and goes to the dead letters.
+being written alone is the one, and goes to the dead letters. When it has been tried and the writer lives, the mark
+goes: what ends the writer later is something else.
 
 Only the writer's own end counts. A disk that refuses ends nobody and is waited for as long as it takes.
 """
@@ -34,6 +35,7 @@ class Starts:
         self._key = key
         self._tries = tries
         self._is_counted = False
+        self._marked = b""
 
     def begin(self) -> bool:
         """Count a start; whether pending entries have to be written one at a time."""
@@ -48,6 +50,8 @@ class Starts:
     def may_try(self, entry: Entry) -> bool:
         """Mark an entry as the only one that is being written; False when it has ended the writer too often."""
         name = f"{entry.market}/{entry.id.decode()}".encode()
+        if name == self._marked:  # the broker was away in between, and we have not ended
+            return True
         try:
             last, tries = self._client.hmget(self._key, _ENTRY, _TRIES)
             ended = int(tries or 0) if last == name else 0
@@ -56,7 +60,13 @@ class Starts:
             self._client.hset(self._key, mapping={_ENTRY: name, _TRIES: ended + 1})
         except ResponseError:
             return True
+        self._marked = name
         return True
+
+    def lived(self) -> None:
+        """The entry that is marked has been tried, whether or not it could be stored, and the writer goes on."""
+        self._client.hdel(self._key, _ENTRY, _TRIES)
+        self._marked = b""
 
     def over(self) -> None:
         """Entries have been stored, or the writer leaves in good order: the next start is the first again."""

@@ -282,8 +282,10 @@ class Writer:
                 return
             if not self._starts.may_try(entry):
                 self._source.give_up(entry, "the writer ended each time that it was to be written alone")
-            elif self._write_alone(entry) is not None:
+                continue
+            if self._write_alone(entry) is not None:
                 self._batch.add([entry], time.monotonic())  # the disk's affair, or a fault that ends nobody
+            self._starts.lived()
 
     def _part_with_faults(
         self, groups: Mapping[Series, Sequence[Entry]], failures: Mapping[Series, StoreError], stored: bool

@@ -84,7 +84,7 @@ class Producer:
             share,
             self.listener,
             self.completeness,
-            Progress(client, keys, market),
+            Progress(client, keys, market, share),
             self.rest,
             self.clock,
             self.publisher.put_note,

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from producers.listing import Change
+from producers.share import Share
 from shared.broker import STORED_AT, AsyncClient, Keys
 from shared.candle import Series, series_of_field
 from shared.interval import Interval
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _LISTED_AT = "listed-at"
 _ENDED, _BEGAN = "ended", "began"
+_ALL = Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Known:
         ended: those that came to an end.
         began_ms: when those began whose life ended before it was known where they continue.
         stored_to_ms: where the newest candle on disk ends; None while no writer has said so.
-        listed_ms: the exchange's time when the market's symbols were last looked up; None: never.
+        listed_ms: the exchange's time when the market's symbols were last looked up for this share; None: never.
     """
 
     safe_to_ms: Mapping[Series, int] = field(default_factory=dict)
@@ -54,9 +56,11 @@ class Progress:
         client: connection to the broker.
         keys: key names.
         market: which.
+        share: whose part of the series: what one part has seen of the exchange's list, another may not have.
     """
 
-    def __init__(self, client: AsyncClient, keys: Keys, market: Market) -> None:
+    def __init__(self, client: AsyncClient, keys: Keys, market: Market, share: Share = _ALL) -> None:
+        self._listed_at = f"{_LISTED_AT} {share}"
         self._client = client
         self._keys = keys
         self._market = market
@@ -77,7 +81,8 @@ class Progress:
                 (began if state == _BEGAN else safe)[series] = int(time_text)
                 if state == _ENDED:
                     ended.add(series)
-        listed = progress.get(_LISTED_AT, "")
+        every_listed = [value for name, value in progress.items() if name.startswith(_LISTED_AT) and value.isdigit()]
+        listed = progress.get(self._listed_at) or min(every_listed, key=int, default="")  # the parts were others before
         return Known(
             safe,
             frozenset(ended),
@@ -94,13 +99,13 @@ class Progress:
         Args:
             safe_to_ms: up to where each living series is safe.
             ended: where those ended that did.
-            listed_ms: the exchange's time when symbols were last looked up; 0: not yet.
+            listed_ms: the exchange's time when symbols were last looked up of which all have begun; 0: unchanged.
             everything: write also what has not changed.
         """
         wanted = {series.field: str(time_ms) for series, time_ms in safe_to_ms.items()}
         wanted |= {series.field: f"{time_ms} {_ENDED}" for series, time_ms in ended.items()}
         if listed_ms:
-            wanted[_LISTED_AT] = str(listed_ms)
+            wanted[self._listed_at] = str(listed_ms)
         changed = {name: value for name, value in wanted.items() if everything or self._saved.get(name) != value}
         if changed:
             await self._client.hset(self._keys.progress(self._market), mapping=changed)  # type: ignore[arg-type] # invariant

@@ -176,7 +176,9 @@ class Roster:
                 for series in self._completeness.series
                 if (safe_to := self._completeness.progress(series)) is not None
             }
-            await self._progress.save(safe, self._ended, self._listed_ms, everything=everything)
+            has_begun = all(self._completeness.is_resolved(series) for series in self._wanted)
+            listed_ms = self._listed_ms if has_begun else 0  # the next life must still know what is newly listed
+            await self._progress.save(safe, self._ended, listed_ms, everything=everything)
         except _BROKER_AWAY as error:
             log.debug("progress is not saved: %s", error)
             self._everything_at = 0.0

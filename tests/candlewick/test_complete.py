@@ -11,11 +11,9 @@ import pytest
 from redis.exceptions import RedisError
 
 from candlewick import auditing
+from chaos.whole.truth import control, held_by_the_exchange, stored
 from consumer.audit import SeriesAudit
-from consumer.layout import series_folder
 from consumer.ledger import Ledger
-from consumer.read import read_rows
-from consumer.table import EMPTY
 from shared.broker import Keys, sync_client
 from shared.candle import Series
 from shared.errors import StoreError
@@ -28,11 +26,6 @@ from tests.candlewick.test_pipeline import write_settings
 from tests.conftest import JUNE_30, RealServer, wait_until
 
 BASE, NEXT_DAY = "2024-06-30T00:00", "2024-07-01T00:00"
-REST = {
-    Market.SPOT: "/spot/api/v3",
-    Market.USDT_FUTURES: "/usdt_futures/fapi/v1",
-    Market.COIN_FUTURES: "/coin_futures/dapi/v1",
-}
 QUICK = {
     "silence_timeout_seconds": 3,
     "open_timeout_seconds": 3,
@@ -41,40 +34,6 @@ QUICK = {
     "retry_most_seconds": 1,
     "symbols_seconds": 3,
 }
-
-
-def control(address: str) -> dict[str, Any]:
-    """What the simulated exchange says of itself."""
-    found: dict[str, Any] = httpx.get(f"{address}/control", timeout=30).json()
-    return found
-
-
-def held_by_the_exchange(address: str, series: Series, begin_ms: int, end_ms: int) -> dict[int, tuple[float, ...]]:
-    """Open time and values of every kline that the exchange has, asked over REST while no fault is on."""
-    found: dict[int, tuple[float, ...]] = {}
-    step = 500 * series.interval.typical_ms
-    for start in range(begin_ms, end_ms, step):
-        answer = httpx.get(
-            f"{address}{REST[series.market]}/klines",
-            params={
-                "symbol": series.symbol,
-                "interval": series.interval.value,
-                "startTime": start,
-                "endTime": min(start + step, end_ms) - 1,
-                "limit": 1000,
-            },
-            timeout=30,
-        )
-        answer.raise_for_status()
-        for row in answer.json():
-            found[row[0]] = tuple(float(row[column]) for column in (1, 2, 3, 4, 5, 7, 8, 9, 10))
-    return found
-
-
-def stored(root: Path, series: Series) -> dict[int, tuple[float, ...]]:
-    """Open time and values of every row on disk."""
-    rows = read_rows(root, series) if (root / series_folder(series)).is_dir() else EMPTY
-    return {int(time): tuple(map(float, values)) for time, values in zip(rows.times, rows.values.T, strict=True)}
 
 
 def audits(settings: Settings, end_ms: int | None) -> list[SeriesAudit]:

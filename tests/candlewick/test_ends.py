@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import redis
 
+from chaos.whole.truth import control, held_by_the_exchange, stored
 from consumer.read import read_rows
 from shared.broker import Keys
 from shared.heartbeat import heartbeats
 from shared.interval import MINUTE_MS
 from shared.settings import load_settings
 from tests.candlewick.conftest import Start
-from tests.candlewick.test_complete import audits, control, held_by_the_exchange, is_complete, stored
+from tests.candlewick.test_complete import audits, is_complete
 from tests.candlewick.test_pipeline import BASE, GROUPS, write_settings
 from tests.conftest import JUNE_30, RealServer, wait_until
 from tests.consumer.test_writer import candles, pending, publish

@@ -455,6 +455,31 @@ def test_an_entry_that_ends_the_writer_again_and_again_goes_to_the_dead_letters_
     assert not client.exists(keys.starts(letter.consumer))
 
 
+def test_an_entry_that_the_disk_refuses_is_no_dead_letter_however_often_somebody_kills_the_writer(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys
+) -> None:
+    settings = make_settings()
+    obstacle = settings.candles_folder / series_folder(BTC)
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("stands for a disk that is full")
+    publish(client, keys, candles(1))
+    environment = environment_of(settings) | {"CANDLEWICK_WRITER_TRIES": "1"}
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "candlewick", "write", "--log-level", "WARNING"],
+            env=os.environ | environment,
+            stderr=subprocess.PIPE,
+        )
+        with process:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            process.kill()
+        assert b"1 series stay pending" in said
+    obstacle.unlink()
+    with writing(settings):
+        wait_until(lambda: stored(settings) == [0])
+
+
 def test_a_broker_that_evicts_is_refused_with_the_remedy(make_server: Callable[..., Any], tmp_path: Path) -> None:
     server = make_server("valkey", maxmemory_policy="allkeys-lru")
     settings = load_settings(flags={"broker": {"url": server.url}, "data": {"folder": tmp_path / "data"}})

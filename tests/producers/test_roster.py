@@ -1,0 +1,153 @@
+"""Which series are recorded and where they continue, against a real broker and an exchange that only lists."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import redis
+
+import producers.market_time
+import producers.roster
+from producers.completeness import Completeness
+from producers.listing import Listing
+from producers.market_time import MarketTime
+from producers.progress import Known, Progress
+from producers.roster import Roster
+from producers.share import Share
+from producers.socket import Counters
+from shared.broker import Keys, async_client
+from shared.candle import Series
+from shared.interval import MINUTE_MS, Interval
+from shared.market import Market
+from shared.note import Note, NoteKind
+from shared.settings import Settings
+from tests.conftest import JUNE_30
+from tests.producers.test_publisher import until
+
+MARKET = Market.USDT_FUTURES
+OLD, NEW = (Series(MARKET, symbol, Interval.M1) for symbol in ("BTCUSDT", "NEWUSDT"))
+
+
+EVERYTHING = Share()
+
+
+class Exchange:
+    """Lists symbols and tells the time; has no klines."""
+
+    def __init__(self) -> None:
+        self.listings_now = [Listing("BTCUSDT", "TRADING", onboard_ms=0)]
+        self.now_ms = JUNE_30
+        self.read = 0
+
+    async def listings(self) -> list[Listing]:
+        self.read += 1
+        return self.listings_now
+
+    async def server_time_ms(self) -> int:
+        self.now_ms += 1
+        return self.now_ms
+
+
+class Ears:
+    """Listens to nothing."""
+
+    async def add_series(self, series: list[Series]) -> None:
+        pass
+
+    remove_series = add_series
+
+
+class Line(Progress):
+    """Progress whose reading is lost on the way while ``is_cut``."""
+
+    is_cut = False
+
+    async def load(self) -> Known:
+        if self.is_cut:
+            raise redis.ConnectionError("cut")
+        return await super().load()
+
+
+@asynccontextmanager
+async def one_life(
+    settings: Settings, exchange: Any, share: Share = EVERYTHING
+) -> AsyncIterator[tuple[Roster, Line, Completeness, list[Note]]]:
+    """A roster that runs until it is killed."""
+
+    async def look() -> bool:
+        return False
+
+    ears: Any = Ears()
+    notes: list[Note] = []
+    client = async_client(settings)
+    line = Line(client, Keys(settings.broker.prefix), MARKET, share)
+    account = Completeness(5000, 600_000)
+    clock = MarketTime(Counters(), exchange)
+    roster = Roster(MARKET, settings, share, ears, account, line, exchange, clock, notes.append, look)
+    running = asyncio.create_task(roster.run())
+    try:
+        yield roster, line, account, notes
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await client.aclose()
+
+
+@pytest.fixture
+def settings(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Everything that is listed is recorded; a writer has said that nothing is on disk."""
+    monkeypatch.setattr(producers.roster, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(producers.market_time, "_TIME_SECONDS", 0.0)
+    client.hset(keys.stored(MARKET), "stored-at", 1)
+    return make_settings(
+        record=[{"market": MARKET, "symbols": ["*"], "intervals": ["1m"]}], exchange={"symbols_seconds": 0.01}
+    )
+
+
+async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_from_its_first_candle(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """The broker was away when the listing was noticed and back when progress was saved."""
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, line, account, _):
+        await until(lambda: account.is_resolved(OLD) and client.hexists(keys.progress(MARKET), OLD.field))
+        line.is_cut = True
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=exchange.now_ms)]
+        listed_ms = exchange.now_ms
+        await until(lambda: NEW in account)
+        exchange.now_ms += 10 * MINUTE_MS
+        seen = exchange.read
+        await until(lambda: exchange.read > seen + 1)
+        await roster.save()
+    exchange.now_ms += 10 * MINUTE_MS
+    async with one_life(settings, exchange) as (_, _, account, notes):
+        await until(lambda: account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+        (began,) = (note for note in notes if note.series == NEW)
+        assert (began.kind, began.from_ms) == (NoteKind.BEGAN, account.began_ms(NEW))
+
+
+async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_candle_all_the_same(
+    settings: Settings,
+) -> None:
+    """One of two producers is down while a symbol of its own is listed."""
+    mine, other = sorted((Share(1, 2), Share(2, 2)), key=lambda share: NEW not in share)
+    exchange = Exchange()
+    exchange.listings_now = [Listing(f"S{number}USDT", "TRADING", onboard_ms=0) for number in range(9)]
+    async with one_life(settings, exchange, other) as (_, _, others, _):
+        async with one_life(settings, exchange, mine) as (roster, _, account, _):
+            await until(lambda: bool(account.series) and all(map(account.is_resolved, account.series)))
+            await roster.save()
+        exchange.now_ms += 10 * MINUTE_MS
+        listed_ms = exchange.now_ms
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+        exchange.now_ms += 10 * MINUTE_MS
+        seen = exchange.read
+        await until(lambda: exchange.read > seen + 2 and bool(others.series))
+    async with one_life(settings, exchange, mine) as (_, _, account, _):
+        await until(lambda: NEW in account and account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
