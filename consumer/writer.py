@@ -39,7 +39,7 @@ from consumer.store import Store, Written
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, STORED_AT, Keys, broker_name, check_server, fatal_answer, sync_client
 from shared.candle import Candle, Series
-from shared.errors import SeriesLockedError, StoreError, UnstorableError
+from shared.errors import ReplicaError, SeriesLockedError, StoreError, UnstorableError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
 from shared.interval import DAY_MS, utc
 from shared.market import Market
@@ -147,36 +147,43 @@ class Writer:
 
     def _run(self) -> None:
         delays = backoff(first_seconds=0.2, most_seconds=5.0)
-        ready, away = False, False
+        has_begun, reasons = False, {"it was not asked yet"}
         while not self._stopping:
             try:
-                if not ready:
-                    check_server(self._client.info(), broker_name(self._settings))
-                    self._source.create_groups()
-                    self._one_by_one = self._starts.begin()
-                    self._tell_what_is_stored()
-                    log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
-                    ready, away = True, False
+                if reasons:
+                    self._greet(is_first=not has_begun)
+                    if has_begun:
+                        log.info("the broker answers again")
+                    has_begun, reasons = True, set()
+                    delays = backoff(first_seconds=0.2, most_seconds=5.0)
                 self._step()
                 if self._source.groups_created > max(self._told_at, 0):
                     self._tell_what_is_stored()
-                if away:
-                    log.info("the broker answers again")
-                    delays, away = backoff(first_seconds=0.2, most_seconds=5.0), False
-            except (*CONNECTION_ERRORS, RedisError) as error:
+            except (*CONNECTION_ERRORS, RedisError, ReplicaError) as error:
                 fatal = fatal_answer(error, self._settings)
                 if fatal is not None:
                     raise fatal from None
-                if not away:
+                if isinstance(error, ReplicaError) and not has_begun:
+                    raise
+                if str(error) not in reasons:
                     log.warning("waiting for the broker %s: %s", broker_name(self._settings), error)
-                away = True
+                reasons.add(str(error))
                 self._start_over()
                 self._pause(next(delays))
-        if ready and not away:
+        if not reasons:
             self._finish()
             with contextlib.suppress(RedisError, OSError):
                 fall_silent_blocking(self._client, self._keys, ROLE)
         log.info("stopped; %d candles written, %d entries left pending", self._written, len(self._batch))
+
+    def _greet(self, *, is_first: bool) -> None:
+        """Look at the server that the address leads to, now or again, and make ready what is read there."""
+        check_server(self._client.info(), broker_name(self._settings))
+        self._source.create_groups()
+        if is_first:
+            self._one_by_one = self._starts.begin()
+            self._tell_what_is_stored()
+            log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
 
     def _tell_what_is_stored(self) -> None:
         """Tell producers where each series ends on disk: a broker that is new, or was emptied, does not know."""

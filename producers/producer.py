@@ -70,13 +70,7 @@ class Producer:
         self.clock = MarketTime(self.listener.counters, self.rest)
         keys = Keys(settings.broker.prefix)
         self.stream_check = StreamCheck(
-            client,
-            keys,
-            market,
-            settings.writer.group,
-            self.publisher,
-            self.completeness.unsafe,
-            self.completeness.lost,
+            client, settings, market, self.publisher, self.completeness.unsafe, self.completeness.lost
         )
         self.roster = Roster(
             market,
@@ -128,7 +122,8 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     producer = Producer(market, settings, share, client)
     publisher, listener = producer.publisher, producer.listener
     publishing = asyncio.create_task(_publish(client, settings, publisher))
-    working = [asyncio.create_task(producer.roster.run()), asyncio.create_task(producer.repairer.run())]
+    lives = (producer.roster.run(), producer.repairer.run(), producer.stream_check.run())
+    working = [asyncio.create_task(life) for life in lives]
     beating = asyncio.create_task(_beat(producer))
     log.info("recording (share %s) from %s into %s", share, settings.exchange.websocket(market), broker_name(settings))
     try:

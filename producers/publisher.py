@@ -74,6 +74,7 @@ class Publisher:
         self._filled = asyncio.Event()
         self._stopping = asyncio.Event()
         self._away_since: float | None = None
+        self._reasons: set[str] = set()
         self._losses: dict[Series, tuple[int, int, int]] = {}  # how many, the first and the last open time
 
     @property
@@ -212,12 +213,14 @@ class Publisher:
         return held
 
     def _away(self, error: BaseException) -> None:
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        self._away_since = self._away_since or time.monotonic()
+        reason = str(error) or type(error).__name__
+        if reason not in self._reasons:
+            self._reasons.add(reason)
             log.warning(
                 "the broker %s does not take candles: %s; holding up to %d",
                 broker_name(self._settings),
-                str(error) or type(error).__name__,
+                reason,
                 self._settings.publisher.buffer_candles,
             )
 
@@ -229,5 +232,6 @@ class Publisher:
                 len(self._held),
             )
             self._away_since = None
+            self._reasons.clear()
         if self._losses and len(self._held) < self._settings.publisher.buffer_candles:
             self.report_losses()

@@ -5,28 +5,32 @@ taken candles and lost them. Nobody hears of it: the connection just works again
 transaction: which server this is, how many entries the stream was ever given, and up to where the writers have stored
 them. What is stored is forgotten. When the server is another one, the stream was given fewer entries than it must have
 been, or a pipeline was cut off, everything that is kept is compared with the stream, entry by entry, and published
-again where it is missing.
+again where it is missing. A server that came back unfit (it evicts, say) is as fatal as it would be at the start.
 
 Until that is done, progress must not be saved: it would say that lost candles are safe.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from producers.kept import EntryId
 from producers.publisher import Publisher
-from shared.broker import AsyncClient, Keys
+from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, check_server
 from shared.candle import Candle, Series
 from shared.entry import encode_entry
+from shared.errors import ReplicaError
 from shared.market import Market
 from shared.note import Note
+from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _PAGE = 1000
+_LOOK_SECONDS = 1.0
 
 
 class StreamCheck:
@@ -34,9 +38,8 @@ class StreamCheck:
 
     Args:
         client: connection to the broker.
-        keys: key names.
+        settings: the broker's name, its keys, and the writers' consumer group.
         market: which.
-        group: the writers' consumer group.
         publisher: whose entries; what is missing is handed to it again.
         on_lost: called with each candle and note that is published again; must not block and must not raise.
         on_forgotten: called with a series and a range of times (ms) of which candles may be lost that are no longer
@@ -46,23 +49,37 @@ class StreamCheck:
     def __init__(
         self,
         client: AsyncClient,
-        keys: Keys,
+        settings: Settings,
         market: Market,
-        group: str,
         publisher: Publisher,
         on_lost: Callable[[Candle | Note], None],
         on_forgotten: Callable[[Series, int, int], None],
     ) -> None:
         self.published_again = 0
         self._client = client
-        self._stream = keys.candles(market)
-        self._group = group
+        self._stream = Keys(settings.broker.prefix).candles(market)
+        self._group = settings.writer.group
+        self._name = broker_name(settings)
         self._publisher = publisher
         self._on_lost = on_lost
         self._on_forgotten = on_forgotten
+        self._looking = asyncio.Lock()
         self._server = ""
         self._entries_added = 0
         self._own_added = 0
+
+    async def run(self) -> None:
+        """Look once a second for as long as the process lives, whatever else it waits for.
+
+        Raises:
+            BrokerError: when the broker came back unfit.
+        """
+        while True:
+            try:
+                await self.look()
+            except (*CONNECTION_ERRORS, RedisError) as error:
+                log.debug("the stream cannot be looked at: %s", error)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> bool:
         """Look once; whether the broker may have lost something since the last look.
@@ -70,8 +87,13 @@ class StreamCheck:
         When this returns, whatever it lost of what we handed over is held by the publisher again.
 
         Raises:
-            redis.RedisError: (or another of ``CONNECTION_ERRORS``) while the broker is away.
+            redis.RedisError: (or another of ``CONNECTION_ERRORS``) while the broker is away or a replica.
+            BrokerError: when it came back unfit.
         """
+        async with self._looking:
+            return await self._look()
+
+    async def _look(self) -> bool:
         kept = self._publisher.kept
         own_added, was_cut_off = kept.added, self._publisher.was_cut_off
         server, entries_added, first_unstored = await self._state()
@@ -87,7 +109,7 @@ class StreamCheck:
     async def _state(self) -> tuple[str, int, EntryId]:
         """Which server this is, how many entries the stream was ever given, and the first that is not stored."""
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.info("server")
+        pipeline.info()
         pipeline.xinfo_stream(self._stream)
         pipeline.xinfo_groups(self._stream)
         pipeline.xpending(self._stream, self._group)
@@ -95,6 +117,10 @@ class StreamCheck:
         info, stream, groups, pending = answers
         if isinstance(info, BaseException):
             raise info
+        try:
+            check_server(info, self._name)
+        except ReplicaError as error:
+            raise ReadOnlyError(str(error)) from None
         server = f"{info.get('run_id', '')} {info.get('tcp_port', '')}"
         if isinstance(stream, ResponseError):  # there is no stream: nobody has published anything, or it is gone
             return server, 0, EntryId(0, 0)

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadingError, ResponseError
 from redis.retry import Retry
 
-from shared.errors import BrokerError
+from shared.errors import BrokerError, ReplicaError
 from shared.market import Market
 from shared.sections import without_secrets
 from shared.settings import Settings
@@ -162,7 +162,8 @@ def check_server(info: dict[str, object], name: str) -> None:
         name: the broker's address for people.
 
     Raises:
-        BrokerError: when the server evicts keys, is older than Redis 7.0 or is a replica.
+        BrokerError: when the server evicts keys or is older than Redis 7.0.
+        ReplicaError: when it is a replica; of one that was a primary before, wait for the end of the fail-over.
     """
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
@@ -175,7 +176,7 @@ def check_server(info: dict[str, object], name: str) -> None:
     if major.isdigit() and int(major) < _OLDEST_REDIS:
         raise BrokerError(f"the broker {name} is version {version}: Redis 7.0 or Valkey 8 is the oldest that works")
     if info.get("role") == "slave":
-        raise BrokerError(f"the broker {name} is a read-only replica: use its primary's address")
+        raise ReplicaError(f"the broker {name} is a read-only replica: use its primary's address")
 
 
 def fatal_answer(error: BaseException, settings: Settings) -> BrokerError | None:

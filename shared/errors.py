@@ -17,6 +17,10 @@ class BrokerError(CandlewickError):
     """The broker cannot be used as it is: wrong policy, wrong password, wrong kind of server."""
 
 
+class ReplicaError(BrokerError):
+    """The address leads to a read-only replica: for good, or for the moment of a fail-over."""
+
+
 class StoreError(CandlewickError):
     """A partition cannot be written or read: disk refused, file damaged, lock held too long."""
 

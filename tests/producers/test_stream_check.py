@@ -76,7 +76,7 @@ async def ends(server: RealServer, buffer_candles: int = 1000) -> AsyncIterator[
     account.begin(BTC, JUNE_30)
     account.resolve(BTC, JUNE_30)
     publisher = Publisher(client, MARKET, settings, account.safe)
-    check = StreamCheck(client, KEYS, MARKET, settings.writer.group, publisher, account.unsafe, account.lost)
+    check = StreamCheck(client, settings, MARKET, publisher, account.unsafe, account.lost)
     running = asyncio.create_task(publisher.run())
     try:
         yield Ends(publisher, check, account)
