@@ -1,5 +1,6 @@
 """What the dataset and the streams hold, in figures, for ``candlewick status``."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ import pyarrow.parquet as pq
 
 from consumer.files import read_partition
 from consumer.layout import partition_span, series_folder, series_of_folder
+from consumer.ledger import Ledger, SeriesLedger
+from consumer.table import runs
 from shared.broker import Keys
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.market import Market
-from shared.spans import Span
+from shared.spans import Span, Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,39 @@ def newest_ends(root: Path, markets: Iterable[Market]) -> dict[Series, int]:
             if series is not None and last_ms is not None:
                 found[series] = series.interval.end(last_ms)
     return found
+
+
+def unbroken_ends(root: Path, ledger: Ledger, markets: Iterable[Market], back_ms: int) -> dict[Series, int]:
+    """Where every series is on disk without a hole up to, in UTC ms: what a broker has lost of it lies behind that.
+
+    Args:
+        root: the dataset.
+        ledger: since when each series is recorded, and what the exchange never had.
+        markets: whose series.
+        back_ms: how far back from its newest candle a hole is looked for; older ones are no broker's loss.
+    """
+    return {
+        series: _unbroken_end(root / series_folder(series), ledger, series, newest_ms - back_ms, newest_ms)
+        for series, newest_ms in newest_ends(root, markets).items()
+    }
+
+
+def _unbroken_end(folder: Path, ledger: Ledger, series: Series, from_ms: int, to_ms: int) -> int:
+    held = Spans()
+    for part in folder.iterdir():
+        span = partition_span(part.name)
+        if span is not None and span[1] > from_ms:
+            with contextlib.suppress(StoreError, OSError):  # what cannot be read is a hole
+                for run in runs(read_partition(part).times, series.interval):
+                    held.add(*run)
+    try:
+        notes = ledger.read(series)
+    except StoreError:
+        notes = SeriesLedger()
+    began_ms = notes.began_ms if notes.began_ms is not None else next(iter(held), Span(to_ms, to_ms)).begin_ms
+    for absent in notes.absent:
+        held.add(*absent)
+    return min(held.end_of_run(max(from_ms, began_ms)), to_ms)
 
 
 def stored_edges(root: Path, series: Series) -> Span | None:

@@ -31,7 +31,7 @@ from consumer.batch import Batch, Entry
 from consumer.files import Staging, make_folders
 from consumer.flush import Flusher
 from consumer.ledger import Ledger
-from consumer.overview import newest_ends
+from consumer.overview import newest_ends, unbroken_ends
 from consumer.rebuild import Rebuilder
 from consumer.source import EntrySource
 from consumer.starts import Starts
@@ -103,10 +103,10 @@ class Writer:
             writer.cache_mb * 2**20,
             aside,
         )
-        ledger = Ledger(settings.ledger_folder.absolute(), aside)
-        self._flusher = Flusher(store, ledger, self._staging, writer.threads)
+        self._ledger = Ledger(settings.ledger_folder.absolute(), aside)
+        self._flusher = Flusher(store, self._ledger, self._staging, writer.threads)
         self._keys = Keys(settings.broker.prefix)
-        self._rebuilder = Rebuilder(settings, self._keys, aside, store, ledger, self._staging)
+        self._rebuilder = Rebuilder(settings, self._keys, aside, store, self._ledger, self._staging)
         self._client = sync_client(
             settings, timeout_seconds=max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
         )
@@ -186,9 +186,19 @@ class Writer:
             log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
 
     def _tell_what_is_stored(self) -> None:
-        """Tell producers where each series ends on disk: a broker that is new, or was emptied, does not know."""
+        """Tell producers where each series ends on disk: a broker that is new, or was emptied, does not know.
+
+        One that was emptied may have lost candles older than the newest on disk: then it is where the first hole is.
+        """
         self._told_at = self._source.groups_created
-        ends = newest_ends(self._settings.candles_folder.absolute(), self._markets)
+        root, retention_ms = (
+            self._settings.candles_folder.absolute(),
+            int(self._settings.broker.retention_days * DAY_MS),
+        )
+        if self._source.groups_created:  # the broker is new, or has lost what nobody had stored
+            ends = unbroken_ends(root, self._ledger, self._markets, retention_ms)
+        else:
+            ends = newest_ends(root, self._markets)
         for market in self._markets:
             found: Any = {series.field: end_ms for series, end_ms in ends.items() if series.market is market}
             try:

@@ -44,9 +44,10 @@ class Known:
     stored_to_ms: Mapping[Series, int] | None = None
     listed_ms: int | None = None
 
-    def is_stored(self, series: Series) -> bool:
-        """Whether a writer has said where a series ends on disk."""
-        return series in (self.stored_to_ms or {})
+    def is_new(self, series: Series) -> bool:
+        """Whether nobody knows where a series continues."""
+        is_stored = series in (self.stored_to_ms or {}) and series not in self.began_ms
+        return series not in self.safe_to_ms and not is_stored
 
 
 class Progress:

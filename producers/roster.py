@@ -154,9 +154,8 @@ class Roster:
             return
         self._last_life = self._last_life or known
         self._believe_the_disk(known)
-        is_asked = {series: series not in known.safe_to_ms and not known.is_stored(series) for series in new}
         try:
-            for series in sorted(new, key=lambda one: is_asked[one]):  # those that nobody has to be asked about first
+            for series in sorted(new, key=known.is_new):  # those first that nobody has to be asked about
                 await self._continue(series, known, now_ms)
         except RestUnavailableError as error:  # asking about the next one would only wait once more
             log.debug("the beginning of some series is not known yet: %s", error)
@@ -273,18 +272,16 @@ class Roster:
                 self._begin_note(series, safe_to, now_ms)
             return
         began_ms = known.began_ms.get(series)
-        if stored_to is not None:
-            continues_ms = min(stored_to, began_ms or stored_to)
-            self._completeness.resolve(series, continues_ms)
-            self._begin_note(series, continues_ms, now_ms)
+        if stored_to is not None and began_ms is None:
+            self._completeness.resolve(series, stored_to)
+            self._begin_note(series, stored_to, now_ms)
             return
         if known.stored_to_ms is None:
             if time.monotonic() - self._began_at < _WRITER_SECONDS:
                 return
             self._unsure.add(series)
-        from_ms = await self._first_start_ms(series, now_ms)
-        if began_ms is not None:
-            from_ms = began_ms if from_ms is None else min(from_ms, began_ms)
+        starts = (await self._first_start_ms(series, now_ms), began_ms, stored_to)
+        from_ms = min((start for start in starts if start is not None), default=None)
         self._begin_note(series, self._completeness.resolve(series, from_ms, reaches_back=True), now_ms)
 
     def _begin_note(self, series: Series, from_ms: int, now_ms: int) -> None:

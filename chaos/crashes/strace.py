@@ -95,7 +95,9 @@ def refusal() -> str | None:
 
 
 @contextlib.contextmanager
-def attached(pid: int, log: Path, fault: Fault | None = None, call: Call | None = None) -> Iterator[None]:
+def attached(
+    pid: int, log: Path, fault: Fault | None = None, call: Call | None = None, injection: str = ""
+) -> Iterator[None]:
     """Trace a process and all its threads, and inject a fault where one is given; both end with the context.
 
     Args:
@@ -103,13 +105,16 @@ def attached(pid: int, log: Path, fault: Fault | None = None, call: Call | None 
         log: where strace writes; made anew.
         fault: what to inject at ``call``.
         call: its name and number are what counts.
+        injection: in place of both, strace's own words, such as ``fsync:signal=SIGSTOP:when=1``.
 
     Raises:
         NotInTimeError: when strace cannot attach; the text holds its own words.
     """
     command = ["strace", "-f", "-y", "-qq", "-s", "64", "-o", str(log), "-e", f"trace={','.join(_CALLS)}"]
     if fault is not None and call is not None:
-        command += ["-e", f"inject={call.name}:{_INJECTIONS[fault]}:when={call.number}"]
+        injection = f"{call.name}:{_INJECTIONS[fault]}:when={call.number}"
+    if injection:
+        command += ["-e", f"inject={injection}"]
     words = log.with_suffix(".stderr")
     with words.open("wb") as output:
         strace = subprocess.Popen(

@@ -151,3 +151,22 @@ async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_
     async with one_life(settings, exchange, mine) as (_, _, account, _):
         await until(lambda: NEW in account and account.is_resolved(NEW))
         assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+
+
+async def test_a_listing_of_which_no_more_than_its_noticing_was_written_down_is_recorded_from_its_first_candle(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """Its producer died before progress was saved, while its writer had stored what came live, and told so."""
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, _, account, _):
+        await until(lambda: account.is_resolved(OLD))
+        await roster.save()
+    exchange.now_ms += 10 * MINUTE_MS
+    listed_ms = exchange.now_ms
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+    client.hset(keys.progress(MARKET), NEW.field, f"{listed_ms + 5 * MINUTE_MS} began")
+    client.hset(keys.stored(MARKET), NEW.field, listed_ms + 7 * MINUTE_MS)
+    exchange.now_ms += 10 * MINUTE_MS
+    async with one_life(settings, exchange) as (_, _, account, _):
+        await until(lambda: NEW in account and account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
