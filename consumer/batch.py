@@ -93,8 +93,9 @@ class Batch:
             self._retry_at.pop(series, None)
 
     def failed(self, series: Series, retry_at: float) -> None:
-        """A series could not be written: what waits of it is due again at ``retry_at``."""
-        self._retry_at[series] = retry_at
+        """A series could not be written: what waits of it, if anything does, is due again at ``retry_at``."""
+        if series in self._waiting:
+            self._retry_at[series] = retry_at
 
     def flushed(self, cost_seconds: float) -> None:
         """A flush is over and its failures were told; the next pause follows what it cost."""

@@ -80,7 +80,7 @@ def unbroken_ends(root: Path, ledger: Ledger, markets: Iterable[Market], back_ms
 
 def _unbroken_end(folder: Path, ledger: Ledger, series: Series, from_ms: int, to_ms: int) -> int:
     held = Spans()
-    for part in folder.iterdir():
+    for part in folder.glob("*"):
         span = partition_span(part.name)
         if span is not None and span[1] > from_ms:
             with contextlib.suppress(StoreError, OSError):  # what cannot be read is a hole

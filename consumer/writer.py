@@ -147,14 +147,16 @@ class Writer:
 
     def _run(self) -> None:
         delays = backoff(first_seconds=0.2, most_seconds=5.0)
-        has_begun, reasons = False, {"it was not asked yet"}
+        has_begun = is_ready = False
+        reasons: set[str] = set()  # why the broker is away, each told once
         while not self._stopping:
             try:
-                if reasons:
+                if not is_ready:
                     self._greet(is_first=not has_begun)
                     if has_begun:
                         log.info("the broker answers again")
-                    has_begun, reasons = True, set()
+                    has_begun = is_ready = True
+                    reasons.clear()
                     delays = backoff(first_seconds=0.2, most_seconds=5.0)
                 self._step()
                 if self._source.groups_created > max(self._told_at, 0):
@@ -167,10 +169,11 @@ class Writer:
                     raise
                 if str(error) not in reasons:
                     log.warning("waiting for the broker %s: %s", broker_name(self._settings), error)
+                is_ready = False
                 reasons.add(str(error))
                 self._start_over()
                 self._pause(next(delays))
-        if not reasons:
+        if is_ready:
             self._finish()
             with contextlib.suppress(RedisError, OSError):
                 fall_silent_blocking(self._client, self._keys, ROLE)
@@ -191,11 +194,9 @@ class Writer:
         One that was emptied may have lost candles older than the newest on disk: then it is where the first hole is.
         """
         self._told_at = self._source.groups_created
-        root, retention_ms = (
-            self._settings.candles_folder.absolute(),
-            int(self._settings.broker.retention_days * DAY_MS),
-        )
+        root = self._settings.candles_folder.absolute()
         if self._source.groups_created:  # the broker is new, or has lost what nobody had stored
+            retention_ms = int(self._settings.broker.retention_days * DAY_MS)
             ends = unbroken_ends(root, self._ledger, self._markets, retention_ms)
         else:
             ends = newest_ends(root, self._markets)
@@ -272,7 +273,7 @@ class Writer:
         for series in groups.keys() - failures.keys():
             self._locked_since.pop(series, None)
             self._faults.pop(series, None)
-        self._part_with_faults(groups, failures, bool(done))
+        self._part_with_faults(groups, failures, is_particular=bool(done))
         self._flush_seconds = time.monotonic() - began
         candles = [entry.item for entry in done if isinstance(entry.item, Candle)]
         self._written += len(candles)
@@ -305,28 +306,27 @@ class Writer:
             self._starts.lived()
 
     def _part_with_faults(
-        self, groups: Mapping[Series, Sequence[Entry]], failures: Mapping[Series, StoreError], stored: bool
+        self, groups: Mapping[Series, Sequence[Entry]], failures: dict[Series, StoreError], *, is_particular: bool
     ) -> None:
         """Of series that met a fault of ours too often, write each entry alone; what cannot be written is given up.
 
-        Only while something else can be written: a fault that meets everything is not an entry's.
+        Only while something else can be written: a fault that meets everything is not an entry's. A series of which
+        nothing is left to be written is no failure any more.
         """
-        for series, error in failures.items():
+        for series, error in list(failures.items()):
             if not isinstance(error, UnstorableError):
                 continue
             self._faults[series] += 1
             if self._faults[series] < self._settings.writer.tries:
                 continue
-            refused: list[tuple[Entry, str]] = []
-            for entry in groups[series]:
-                failure = self._write_alone(entry)
-                stored = stored or failure is None
-                if isinstance(failure, UnstorableError):
-                    refused.append((entry, str(failure)))
-            if stored:
-                for entry, reason in refused:
-                    self._source.give_up(entry, reason)
-                    self._batch.written([entry])
+            left = {entry.id: failure for entry in groups[series] if (failure := self._write_alone(entry)) is not None}
+            if is_particular or len(left) < len(groups[series]):
+                for entry in groups[series]:
+                    if isinstance(left.get(entry.id), UnstorableError):
+                        self._source.give_up(entry, str(left.pop(entry.id)))
+                        self._batch.written([entry])
+            if not left:
+                del failures[series], self._faults[series]
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""

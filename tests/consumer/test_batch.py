@@ -30,6 +30,14 @@ def test_a_flush_is_due_a_short_pause_after_the_first_entry() -> None:
     assert ids(one.due(100.5)) == [b"1-0", b"2-0"]
 
 
+def test_a_series_that_failed_and_of_which_nothing_waits_any_more_is_never_due() -> None:
+    """Else whoever asks how long to wait would not wait at all."""
+    one = batch()
+    one.failed(BTC, retry_at=5)
+    assert one.due_in(6) is None
+    assert one.failing == ()
+
+
 def test_a_full_batch_is_due_at_once() -> None:
     one = batch(most=3)
     one.add(entries(1, 2), now=100)

@@ -383,10 +383,11 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
 
     monkeypatch.setattr(consumer.store, "rows_from_candles", merge)
     publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666"), *candles(3, ETH)])
-    with writing(settings):
+    with writing(settings) as writer:
         wait_until(lambda: stored(settings) == [0, 1, 2] and stored(settings, ETH) == [0, 1, 2])
         wait_until(lambda: client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 1)
         wait_until(lambda: pending(client, keys) == 0)
+        wait_until(lambda: writer._batch.due_in(0) is None)
     assert tried == [4, 4, 4, 1]
     (letter,) = letters(client, keys, Market.USDT_FUTURES)
     assert "by a fault of ours: ZeroDivisionError('poison')" in letter.reason
