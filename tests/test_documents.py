@@ -28,6 +28,18 @@ def test_every_setting_reaches_the_containers() -> None:
             assert f"  {name}:" in text, name
 
 
+def test_every_container_is_confined_and_opens_no_port() -> None:
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+    assert "read_only: true\n  tmpfs: /tmp\n  cap_drop: [ALL]\n" in text
+    services = re.split(r"^  (?=\S)", text.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0], flags=re.M)[1:]
+    assert len(services) >= 9
+    for service in services:
+        assert re.search(r"^    <<: \*(confined|process|producer|demo-producer)$", service, re.M), service
+        assert "ports:" not in service
+    assert "\nUSER candlewick\n" in (REPOSITORY / "Dockerfile").read_text()
+    assert "    user: redis\n" in text
+
+
 def test_every_failure_names_a_test_that_exists() -> None:
     sources = "".join(path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py"))
     lines = (REPOSITORY / "docs" / "failures.md").read_text().splitlines()
