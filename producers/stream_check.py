@@ -98,9 +98,14 @@ class StreamCheck:
         own_added, was_cut_off = kept.added, self._publisher.was_cut_off
         server, entries_added, first_unstored = await self._state()
         is_same = server == self._server and entries_added >= self._entries_added + own_added - self._own_added
-        lost = await self._compare() if was_cut_off or (self._server and not is_same) else 0
-        if was_cut_off:
-            self._publisher.was_cut_off = False
+        lost = 0
+        if was_cut_off or (self._server and not is_same):
+            self._publisher.was_cut_off = False  # what is cut off from here on is seen by the next look
+            try:
+                lost = await self._compare()
+            except BaseException:
+                self._publisher.was_cut_off = True
+                raise
         is_another = bool(self._server) and (server != self._server or entries_added < self._entries_added)
         self._server, self._entries_added, self._own_added = server, entries_added, own_added
         kept.stored_before(first_unstored)

@@ -20,6 +20,7 @@ def test_the_first_stops_its_echoes_change_nothing_and_a_later_one_wants_the_end
 
 
 def test_a_hangup_that_nohup_ignores_is_left_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)
     assert signal.SIGHUP in stop_signals()
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
     assert stop_signals() == (signal.SIGTERM, signal.SIGINT)
