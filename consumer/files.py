@@ -110,7 +110,7 @@ def read_partition(path: Path) -> Rows:
 
     Raises:
         DamagedFileError: when it is damaged, not one of ours, or no file.
-        StoreError: when the disk does not let it be read.
+        StoreError: when the disk, or the memory that there is, does not let it be read.
         FileNotFoundError: when it does not exist.
     """
     return read_partition_and_ends(path)[0]
@@ -124,6 +124,8 @@ def read_partition_and_ends(path: Path) -> "tuple[Rows, npt.NDArray[np.int64]]":
         return from_arrow(table), cast("npt.NDArray[np.int64]", table.column(INDEX_COLUMN).cast(pa.int64()).to_numpy())
     except FileNotFoundError:
         raise
+    except (MemoryError, pa.ArrowMemoryError) as error:
+        raise StoreError(f"{path} cannot be read: {error or 'out of memory'}") from error
     except (OSError, pa.ArrowException, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EISDIR):  # Arrow's own have no number
             raise StoreError(f"{path} cannot be read: {error}") from error
@@ -135,9 +137,13 @@ def write_unsynced(path: Path, rows: Rows, interval: Interval) -> int:
 
     Encoded in memory first, so that the disk sees one write and an encoding error leaves no file.
     """
-    sink = pa.BufferOutputStream()
-    pq.write_table(to_arrow(rows, interval), sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
-    content = memoryview(sink.getvalue())
+    try:
+        sink = pa.BufferOutputStream()
+        table = to_arrow(rows, interval)
+        pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
+        content = memoryview(sink.getvalue())
+    except pa.ArrowMemoryError as error:
+        raise MemoryError(str(error)) from error
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         while content:

@@ -2,7 +2,8 @@
 
 The writer puts a letter into the market's dead-letter stream in the same step that acknowledges the entry
 (``consumer.source``). Here they are read, put back into the stream they came from, or dropped. Putting back is one
-transaction too: an entry is in one of the two streams at any moment, and twice in none.
+transaction too, so that a letter is put back once. What a stream has acknowledged it keeps for a while all the same:
+a replay meets the entry there too, and leaves it out again if it is no candle.
 
 A letter holds its entry as it was, unless that is larger than any candle can be: then it holds a part of it, says so,
 and cannot be put back.

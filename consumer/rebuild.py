@@ -5,9 +5,11 @@ that was moved aside is written once more, through the same store and ledger; wh
 What the streams no longer hold stays missing, and ``candlewick audit --repair`` finds and fetches it.
 """
 
+import contextlib
 import logging
+import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +24,7 @@ from consumer.source import retained
 from consumer.store import Store
 from shared.broker import CONNECTION_ERRORS, Keys, SyncClient, sync_client
 from shared.candle import Candle, Series
-from shared.errors import StoreError
+from shared.errors import StoreError, UnstorableError
 from shared.market import Market
 from shared.note import Note
 from shared.settings import Settings
@@ -31,6 +33,7 @@ from shared.spans import Span
 log = logging.getLogger(__name__)
 
 _WRITE_AT = 50_000
+_LEAST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 1.0, 60.0
 
 
 class _Wanted(NamedTuple):
@@ -78,12 +81,18 @@ class Rebuilder:
         self._staging = staging
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
         self._running: Future[None] | None = None
+        self._not_before, self._pause = 0.0, _LEAST_PAUSE_SECONDS
         self._is_closing = False
 
     def begin(self) -> None:
         """Rebuild what was moved aside, if anything was and that is not being done already. Does not wait."""
-        if (self._running is None or self._running.done()) and self._aside.to_rebuild():
-            self._running = self._pool.submit(self._try)
+        if (self._running is not None and not self._running.done()) or time.monotonic() < self._not_before:
+            return
+        try:
+            if self._aside.to_rebuild():
+                self._running = self._pool.submit(self._try)
+        except OSError as error:
+            self._retry(str(error))
 
     def close(self) -> None:
         """Leave the rest for another time."""
@@ -94,10 +103,13 @@ class Rebuilder:
         client = sync_client(self._settings)
         try:
             self._run(client)
-        except (*CONNECTION_ERRORS, RedisError, StoreError) as error:
-            log.warning("what was moved aside is not rebuilt yet: %s", error)
+            if time.monotonic() >= self._not_before:
+                self._pause = _LEAST_PAUSE_SECONDS
+        except (*CONNECTION_ERRORS, RedisError) as error:
+            self._retry(str(error))
         except Exception:
             log.exception("a fault of ours while what was moved aside was rebuilt")
+            self._retry("a fault of ours")
         finally:
             client.close()
 
@@ -111,10 +123,10 @@ class Rebuilder:
             else:
                 by_market[wanted.series.market].append(wanted)
         for market, files in by_market.items():
-            written = self._write_retained(client, market, files)
+            written, failed = self._write_retained(client, market, files)
             if self._is_closing:
                 return
-            for wanted in files:
+            for wanted in (one for one in files if one.series not in failed):
                 self._aside.rebuilt(wanted.moved)
                 log.warning(
                     "rebuilt %s: the broker held %d candles and notes of %s; `candlewick audit %s %s --repair` fetches "
@@ -126,33 +138,58 @@ class Rebuilder:
                     wanted.series.symbol,
                 )
 
-    def _write_retained(self, client: SyncClient, market: Market, files: Iterable[_Wanted]) -> Counter[Series]:
-        """Write what a stream holds of these files; how many entries of each series it held."""
+    def _write_retained(
+        self, client: SyncClient, market: Market, files: Iterable[_Wanted]
+    ) -> tuple[Counter[Series], set[Series]]:
+        """Write what a stream holds of these files.
+
+        Returns:
+            How many entries of each series it held, and the series that could not be written now.
+        """
         of_series: dict[Series, list[_Wanted]] = defaultdict(list)
         for wanted in files:
             of_series[wanted.series].append(wanted)
         found: dict[Series, list[Candle | Note]] = defaultdict(list)
         written: Counter[Series] = Counter()
+        failed: set[Series] = set()
         for item in retained(client, self._keys, market):
             if self._is_closing:
-                return written
+                break
             if item is not None and any(wanted.holds(item) for wanted in of_series.get(item.series, ())):
                 found[item.series].append(item)
                 if sum(map(len, found.values())) >= _WRITE_AT:
-                    self._write(found, written)
-        self._write(found, written)
-        return written
+                    self._write(found, written, failed)
+        self._write(found, written, failed)
+        return written, failed
 
-    def _write(self, found: dict[Series, list[Candle | Note]], written: Counter[Series]) -> None:
+    def _write(self, found: dict[Series, list[Candle | Note]], written: Counter[Series], failed: set[Series]) -> None:
         for series, items in found.items():
-            candles = [item for item in items if isinstance(item, Candle)]
-            notes = [item for item in items if isinstance(item, Note)]
+            try:
+                self._write_series(series, items)
+                written[series] += len(items)
+            except StoreError as error:
+                failed.add(series)
+                self._retry(str(error))
+        found.clear()
+
+    def _write_series(self, series: Series, items: Sequence[Candle | Note]) -> None:
+        candles = [item for item in items if isinstance(item, Candle)]
+        notes = [item for item in items if isinstance(item, Note)]
+        if notes:
+            self._ledger.write(series, notes, self._staging)
+        try:
             if candles:
                 self._store.write(series, candles)
-            if notes:
-                self._ledger.write(series, notes, self._staging)
-            written[series] += len(items)
-        found.clear()
+        except UnstorableError:
+            for candle in candles:
+                with contextlib.suppress(UnstorableError):  # the dead letters hold it too
+                    self._store.write(series, [candle])
+
+    def _retry(self, reason: str) -> None:
+        """Let some time go by before the next try."""
+        self._pause = min(2 * self._pause, _MOST_PAUSE_SECONDS)
+        self._not_before = time.monotonic() + self._pause
+        log.warning("what was moved aside is not rebuilt yet: %s; trying again in %.0f s", reason, self._pause)
 
 
 def _wanted(moved: Moved) -> _Wanted | None:

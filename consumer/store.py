@@ -101,6 +101,7 @@ class Store:
         self.staging = staging
         self._lock_timeout_seconds = lock_timeout_seconds
         self._aside = aside
+        self._faults: set[str] = set()
         self._cache = _Cache(cache_bytes)
         self._folders = DurableFolders(root)
 
@@ -181,7 +182,9 @@ class Store:
             except (OSError, MemoryError) as error:
                 job.error = StoreError(f"{job.series} cannot be written: {error or type(error).__name__}")
             except Exception as error:
-                log.exception("a fault of ours while %s was written", job.series)
+                if repr(error) not in self._faults:  # it will be tried again and again
+                    self._faults.add(repr(error))
+                    log.exception("a fault of ours while %s was written", job.series)
                 job.error = UnstorableError(f"{job.series} cannot be written, by a fault of ours: {error!r}")
             except BaseException:
                 self._discard(job)
@@ -207,8 +210,8 @@ class Store:
         for replacement in job.replacements:
             os.fsync(replacement.fd)
             replacement.identity = FileIdentity.of(os.fstat(replacement.fd))
-            os.close(replacement.fd)
-            replacement.fd = -1
+            fd, replacement.fd = replacement.fd, -1  # it is closed whatever close answers
+            os.close(fd)
 
     def _rename(self, job: _Job) -> None:
         assert job.folder is not None  # noqa: S101 # set when it was staged

@@ -59,6 +59,7 @@ _LOCKED_LONG_SECONDS = 10.0  # a lock held for longer is worth a line
 _TRIM_SECONDS = 30.0
 _REBUILD_SECONDS = 2.0  # between two looks at what was moved aside
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
+_FEW_ALONE = 3  # entries of a series that are tried alone while nothing at all can be written
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 
 
@@ -114,6 +115,7 @@ class Writer:
         self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
         self._starts = Starts(self._client, self._keys.starts(self.consumer), writer.tries)
         self._one_by_one = False
+        self._suspects: dict[tuple[Market, bytes], Entry] = {}
         self._faults: Counter[Series] = Counter()
         self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
         self._markets = markets
@@ -159,7 +161,7 @@ class Writer:
                     reasons.clear()
                     delays = backoff(first_seconds=0.2, most_seconds=5.0)
                 self._step()
-                if self._source.groups_created > max(self._told_at, 0):
+                if 0 <= self._told_at < self._source.groups_created:
                     self._tell_what_is_stored()
             except (*CONNECTION_ERRORS, RedisError, ReplicaError) as error:
                 fatal = fatal_answer(error, self._settings)
@@ -211,6 +213,8 @@ class Writer:
     def _start_over(self) -> None:
         """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""
         self._batch.clear()
+        self._one_by_one = self._one_by_one or bool(self._suspects)
+        self._suspects.clear()
         self._source.recover()
         self._client.connection_pool.disconnect()  # the address may lead to another server by now
 
@@ -269,6 +273,7 @@ class Writer:
         if done:
             self._source.acknowledge(done)
             self._batch.written(done)
+            self._settle_suspects()
             self._starts.over()
         for series in groups.keys() - failures.keys():
             self._locked_since.pop(series, None)
@@ -295,15 +300,32 @@ class Writer:
 
     def _write_one_by_one(self, entries: Iterable[Entry]) -> None:
         """Write entries of which one may have ended our predecessors, each under its own mark."""
+        stored = False
         for entry in entries:
             if self._stopping:
                 return
+            self._beat(time.monotonic())
             if not self._starts.may_try(entry):
-                self._source.give_up(entry, "the writer ended each time that it was to be written alone")
+                self._suspects[entry.market, entry.id] = entry
                 continue
-            if self._write_alone(entry) is not None:
+            if self._write_alone(entry) is None:
+                stored = True
+            else:
                 self._batch.add([entry], time.monotonic())  # the disk's affair, or a fault that ends nobody
             self._starts.lived()
+        if stored:
+            self._settle_suspects()
+
+    def _settle_suspects(self) -> None:
+        """Now that something else could be stored: try suspects again, and give up those that ended us all the same."""
+        while self._suspects:
+            _, entry = self._suspects.popitem()
+            if self._starts.may_try(entry, others_can=True):
+                if self._write_alone(entry) is not None:
+                    self._batch.add([entry], time.monotonic())
+                self._starts.lived()
+            else:
+                self._source.give_up(entry, "the writer ended each time that it was to be written alone")
 
     def _part_with_faults(
         self, groups: Mapping[Series, Sequence[Entry]], failures: dict[Series, StoreError], *, is_particular: bool
@@ -319,14 +341,32 @@ class Writer:
             self._faults[series] += 1
             if self._faults[series] < self._settings.writer.tries:
                 continue
-            left = {entry.id: failure for entry in groups[series] if (failure := self._write_alone(entry)) is not None}
-            if is_particular or len(left) < len(groups[series]):
-                for entry in groups[series]:
-                    if isinstance(left.get(entry.id), UnstorableError):
-                        self._source.give_up(entry, str(left.pop(entry.id)))
-                        self._batch.written([entry])
-            if not left:
+            if not self._store_alone(groups[series], is_particular=is_particular):
                 del failures[series], self._faults[series]
+
+    def _store_alone(self, entries: Sequence[Entry], *, is_particular: bool) -> int:
+        """Write entries one by one, and give up those that cannot be written; how many are left for another time."""
+        left = len(entries)
+        refused: list[Entry] = []
+        for entry in entries:
+            if self._stopping or (len(refused) >= _FEW_ALONE and not is_particular):
+                break
+            self._beat(time.monotonic())
+            failure = self._write_alone(entry)
+            if failure is None:
+                is_particular = True
+                left -= 1
+            elif isinstance(failure, UnstorableError):
+                refused.append(entry)
+        return left - sum(map(self._store_or_give_up, refused)) if is_particular else left
+
+    def _store_or_give_up(self, entry: Entry) -> bool:
+        """Write an entry once more, since the fault may be over, or give it up; False when it has to wait."""
+        failure = self._write_alone(entry)
+        if isinstance(failure, UnstorableError):
+            self._source.give_up(entry, str(failure))
+            self._batch.written([entry])
+        return failure is None or isinstance(failure, UnstorableError)
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
@@ -376,8 +416,9 @@ class Writer:
 
     def _keep_house(self, now: float) -> None:
         claim_ms = int(self._settings.writer.claim_seconds * 1000)
-        if self._claim_timer.due(now) and self._batch.room:
-            self._batch.add(self._source.claim(claim_ms, self._batch.room), now)
+        if self._claim_timer.due(now) and self._batch.room and not self._one_by_one:
+            claimed = self._source.claim(claim_ms, self._batch.room)
+            self._batch.add((one for one in claimed if (one.market, one.id) not in self._suspects), now)
             self._source.remove_dead(_DEAD_AFTER * claim_ms)
         if self._trim_timer.due(now):
             self._source.trim(int(self._settings.broker.retention_days * DAY_MS))
@@ -385,11 +426,12 @@ class Writer:
                 self._tell_what_is_stored()
         if self._rebuild_timer.due(now):
             self._rebuilder.begin()
-        if self._beat_timer.due(now):
-            self._beat(now)
+        self._beat(now)
 
     def _beat(self, now: float) -> None:
-        """Tell the broker how this process is."""
+        """Tell the broker how this process is, if it is time to."""
+        if not self._beat_timer.due(now):
+            return
         body = {
             "consumer": self.consumer,
             "written": self._written,

@@ -5,6 +5,7 @@ times a series is remembered; should the stream lose them, they are fetched from
 and can be had nowhere else: they are all kept.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
@@ -35,16 +36,12 @@ class Kept:
 
     Args:
         most: so many candles are kept.
-
-    Attributes:
-        added: how many were ever added.
     """
 
     def __init__(self, most: int) -> None:
-        self.added = 0
         self._most = most
-        self._candles: dict[EntryId, Candle] = {}
-        self._notes: dict[EntryId, Note] = {}
+        self._candles: OrderedDict[EntryId, Candle] = OrderedDict()  # quick to take from the front, again and again
+        self._notes: OrderedDict[EntryId, Note] = OrderedDict()
         self._dropped: dict[Series, Span] = {}
         self._dropped_to = EntryId(0, 0)
 
@@ -56,16 +53,24 @@ class Kept:
         """What is kept."""
         return {**self._notes, **self._candles}
 
+    @property
+    def edges(self) -> Sequence[EntryId]:
+        """The oldest and the newest entry, of candles and of notes."""
+        return [
+            number for one in (self._candles, self._notes) if one for number in (next(iter(one)), next(reversed(one)))
+        ]
+
+    def __getitem__(self, number: EntryId) -> Candle | Note:
+        return self._notes[number] if number in self._notes else self._candles[number]
+
     def add(self, number: EntryId, item: Candle | Note) -> None:
         """Keep what the broker has answered for; at the bound the oldest falls out."""
-        self.added += 1
         if isinstance(item, Note):
             self._notes[number] = item
             return
         self._candles[number] = item
         if len(self._candles) > self._most:
-            oldest = next(iter(self._candles))
-            self._drop(oldest, self._candles.pop(oldest))
+            self._drop(*self._candles.popitem(last=False))
 
     def stored_before(self, number: EntryId) -> None:
         """Forget what is older than the first entry that no writer has stored."""

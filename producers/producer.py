@@ -36,7 +36,7 @@ from shared.broker import (
     fatal_answer,
 )
 from shared.candle import Candle
-from shared.errors import SettingsError
+from shared.errors import BrokerError, SettingsError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.market import Market
 from shared.settings import Settings
@@ -127,7 +127,7 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     beating = asyncio.create_task(_beat(producer))
     log.info("recording (share %s) from %s into %s", share, settings.exchange.websocket(market), broker_name(settings))
     try:
-        await _first_of(stop.wait(), publishing, listener.failed, *working)
+        await _first_of(stop.wait(), publishing, listener.failed, beating, *working)
         await listener.close()
         await _cancel(working)
         publisher.drain()
@@ -137,13 +137,13 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
         await _cancel([*working, publishing, beating])
         abandoned = publisher.abandon()
         log.info("stopped; %d candles handed over, %d not", publisher.published, abandoned)
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(RedisError, OSError, TimeoutError, BrokerError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await producer.roster.save()
                 await fall_silent(client, Keys(settings.broker.prefix), market)
         await producer.rest.close()
         await client.aclose()
-    failures: tuple[asyncio.Future[None], ...] = (publishing, listener.failed, *working)
+    failures: tuple[asyncio.Future[None], ...] = (publishing, listener.failed, beating, *working)
     for future in failures:
         if future.done() and not future.cancelled() and (error := future.exception()) is not None:
             raise error

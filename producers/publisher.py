@@ -136,7 +136,9 @@ class Publisher:
             if fatal is not None:
                 raise fatal
             self._away(trouble)
-            await self._client.connection_pool.disconnect()  # the address may lead to another server by now
+            await self._client.connection_pool.disconnect(
+                inuse_connections=False
+            )  # the address may lead to another server by now
             await self.pause(next(delays))
 
     def _new_delays(self) -> Iterator[float]:

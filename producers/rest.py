@@ -207,21 +207,15 @@ class RestClient:
         Raises:
             httpx.HTTPError: when there is none, or it is larger than any answer of the exchange's.
         """
-        most, body = _MOST_BYTES[path], bytearray()
         async with self._client.stream("GET", f"{self._base}/{path}", params=question) as answer:
-            packed = answer.headers.get("Content-Encoding", "identity").lower()
-            if packed not in ("identity", "gzip"):
-                raise httpx.DecodingError(f"a body packed as {packed!r:.40}")
-            unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
-            async for piece in answer.aiter_raw():
-                try:
-                    body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
-                except zlib.error as error:
-                    raise httpx.DecodingError(f"a body that is no gzip: {error}") from None
-                if len(body) > most:
-                    raise httpx.DecodingError(f"a body of more than {most:,} bytes")
+            try:
+                body = await _body(answer, _MOST_BYTES[path])
+            except httpx.HTTPError:
+                if answer.status_code == _OK:
+                    raise
+                body = b""  # what it says by its status and headers counts all the same
         headers = [pair for pair in answer.headers.raw if pair[0].lower() != b"content-encoding"]
-        return httpx.Response(answer.status_code, headers=headers, content=bytes(body))
+        return httpx.Response(answer.status_code, headers=headers, content=body)
 
     def _content(self, answer: httpx.Response) -> Any:
         try:
@@ -261,6 +255,23 @@ def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int) -> Can
         event_time_ms=event_time_ms,
         receive_time_ms=time.time_ns() // 1_000_000,
     )
+
+
+async def _body(answer: httpx.Response, most: int) -> bytes:
+    """The body of an answer that is still to be read, unpacked; httpx.DecodingError beyond so many bytes."""
+    packed = answer.headers.get("Content-Encoding", "identity").lower()
+    if packed not in ("identity", "gzip"):
+        raise httpx.DecodingError(f"a body packed as {packed!r:.40}")
+    unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
+    body = bytearray()
+    async for piece in answer.aiter_raw():
+        try:
+            body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
+        except zlib.error as error:
+            raise httpx.DecodingError(f"a body that is no gzip: {error}") from None
+        if len(body) > most:
+            raise httpx.DecodingError(f"a body of more than {most:,} bytes")
+    return bytes(body)
 
 
 def _count(text: str) -> int | None:

@@ -173,7 +173,7 @@ class Roster:
             safe = {
                 series: safe_to
                 for series in self._completeness.series
-                if (safe_to := self._completeness.progress(series)) is not None
+                if series not in self._unsure and (safe_to := self._completeness.progress(series)) is not None
             }
             has_begun = all(self._completeness.is_resolved(series) for series in self._wanted)
             listed_ms = self._listed_ms if has_begun else 0  # the next life must still know what is newly listed

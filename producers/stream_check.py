@@ -1,25 +1,26 @@
 """Whether the stream still holds what the broker answered for, and what to do when it does not.
 
 A broker that is replaced by a replica that was behind, starts again without the tail of its log, or is emptied, has
-taken candles and lost them. Nobody hears of it: the connection just works again. So every look asks three things in one
-transaction: which server this is, how many entries the stream was ever given, and up to where the writers have stored
-them. What is stored is forgotten. When the server is another one, the stream was given fewer entries than it must have
-been, or a pipeline was cut off, everything that is kept is compared with the stream, entry by entry, and published
-again where it is missing. A server that came back unfit (it evicts, say) is as fatal as it would be at the start.
+taken candles and lost them. Nobody hears of it: the connection just works again. So every look asks in one transaction
+which server this is and which history it has (its replication id changes with a fail-over), up to where the writers
+have stored the stream, and whether the oldest and the newest entry that are kept still stand there. What is stored is
+forgotten. When the server or its history is another, one of those entries is gone, or a pipeline was cut off, all that
+is kept is compared with the stream, entry by entry, and published again where it is missing. A server that came back
+unfit (it evicts, say) is as fatal as it would be at the start.
 
 Until that is done, progress must not be saved: it would say that lost candles are safe.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from producers.kept import EntryId
 from producers.publisher import Publisher
-from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, check_server
+from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, check_server, fatal_answer
 from shared.candle import Candle, Series
 from shared.entry import encode_entry
 from shared.errors import ReplicaError
@@ -57,6 +58,7 @@ class StreamCheck:
     ) -> None:
         self.published_again = 0
         self._client = client
+        self._settings = settings
         self._stream = Keys(settings.broker.prefix).candles(market)
         self._group = settings.writer.group
         self._name = broker_name(settings)
@@ -64,9 +66,8 @@ class StreamCheck:
         self._on_lost = on_lost
         self._on_forgotten = on_forgotten
         self._looking = asyncio.Lock()
-        self._server = ""
-        self._entries_added = 0
-        self._own_added = 0
+        self._server, self._entries_added = "", 0
+        self._may_have_lost = False
 
     async def run(self) -> None:
         """Look once a second for as long as the process lives, whatever else it waits for.
@@ -74,15 +75,23 @@ class StreamCheck:
         Raises:
             BrokerError: when the broker came back unfit.
         """
+        told = ""
         while True:
             try:
-                await self.look()
+                async with self._looking:
+                    await self._look()
+                told = ""
             except (*CONNECTION_ERRORS, RedisError) as error:
-                log.debug("the stream cannot be looked at: %s", error)
+                fatal = fatal_answer(error, self._settings)
+                if fatal is not None:
+                    raise fatal from None
+                if isinstance(error, ResponseError) and str(error) != told:
+                    told = str(error)
+                    log.warning("what the broker %s still holds cannot be told: %s", self._name, error)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def look(self) -> bool:
-        """Look once; whether the broker may have lost something since the last look.
+        """Look now; whether the broker may have lost something since this was last called.
 
         When this returns, whatever it lost of what we handed over is held by the publisher again.
 
@@ -91,59 +100,84 @@ class StreamCheck:
             BrokerError: when it came back unfit.
         """
         async with self._looking:
-            return await self._look()
+            await self._look()
+            may_have_lost, self._may_have_lost = self._may_have_lost, False
+            return may_have_lost
 
-    async def _look(self) -> bool:
+    async def _look(self) -> None:
         kept = self._publisher.kept
-        own_added, was_cut_off = kept.added, self._publisher.was_cut_off
-        server, entries_added, first_unstored = await self._state()
-        is_same = server == self._server and entries_added >= self._entries_added + own_added - self._own_added
-        lost = 0
-        if was_cut_off or (self._server and not is_same):
+        was_cut_off = self._publisher.was_cut_off
+        edges = [(number, kept[number]) for number in {*kept.edges}]
+        server, entries_added, first_unstored, found = await self._state([number for number, _ in edges])
+        is_another = bool(self._server) and server != self._server
+        self._may_have_lost = (
+            self._may_have_lost or entries_added < self._entries_added
+        )  # progress went with the stream
+        is_gone = any(number >= first_unstored and found.get(number) != _as_stored(item) for number, item in edges)
+        if was_cut_off or is_another or is_gone:
+            self._may_have_lost = True
             self._publisher.was_cut_off = False  # what is cut off from here on is seen by the next look
             try:
-                lost = await self._compare()
+                await self._compare()
             except BaseException:
                 self._publisher.was_cut_off = True
                 raise
-        is_another = bool(self._server) and (server != self._server or entries_added < self._entries_added)
-        self._server, self._entries_added, self._own_added = server, entries_added, own_added
+        self._server, self._entries_added = server, entries_added
         kept.stored_before(first_unstored)
-        return was_cut_off or is_another or lost > 0
 
-    async def _state(self) -> tuple[str, int, EntryId]:
-        """Which server this is, how many entries the stream was ever given, and the first that is not stored."""
+    async def _state(self, edges: Sequence[EntryId]) -> tuple[str, int, EntryId, dict[EntryId, dict[bytes, bytes]]]:
+        """What the broker is and holds, at one moment.
+
+        Returns:
+            Which server it is; how many entries the stream was ever given; the first entry that is not stored; those
+            of the asked entries that are there.
+        """
         pipeline = self._client.pipeline(transaction=True)
         pipeline.info()
         pipeline.xinfo_stream(self._stream)
         pipeline.xinfo_groups(self._stream)
         pipeline.xpending(self._stream, self._group)
+        for number in edges:
+            pipeline.xrange(self._stream, min=f"{number}", max=f"{number}")
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        info, stream, groups, pending = answers
-        if isinstance(info, BaseException):
-            raise info
+        info, stream, groups, pending, *pages = answers
+        for answer in (info, *pages):
+            if isinstance(answer, BaseException):
+                raise answer
+        for answer in (
+            stream,
+            groups,
+            pending,
+        ):  # the stream or the group may be missing, and nothing else may be wrong
+            if isinstance(answer, BaseException) and not str(answer).startswith(("no such key", "NOGROUP")):
+                raise answer
         try:
             check_server(info, self._name)
         except ReplicaError as error:
             raise ReadOnlyError(str(error)) from None
-        server = f"{info.get('run_id', '')} {info.get('tcp_port', '')}"
-        if isinstance(stream, ResponseError):  # there is no stream: nobody has published anything, or it is gone
-            return server, 0, EntryId(0, 0)
-        added = int(stream.get("entries-added", 0))
-        group = next((one for one in groups if one["name"] == self._group.encode()), None)
-        if group is None or isinstance(pending, ResponseError):
-            return server, added, EntryId(0, 0)
-        if pending["min"]:
-            return server, added, EntryId.parse(pending["min"])
-        delivered = EntryId.parse(group["last-delivered-id"])
-        return server, added, EntryId(delivered.milliseconds, delivered.sequence + 1)
+        server = f"{info.get('run_id', '')} {info.get('master_replid', '')}"
+        found = {EntryId.parse(number): fields for page in pages for number, fields in page}
+        added = 0 if isinstance(stream, BaseException) else int(stream.get("entries-added", 0))
+        return server, added, self._first_unstored(groups, pending), found
 
-    async def _compare(self) -> int:
-        """Hand to the publisher again what the stream does not hold of what is kept; how many those are."""
+    def _first_unstored(self, groups: Any, pending: Any) -> EntryId:
+        """The first entry that no writer has acknowledged; of a stream without a group, the first of all."""
+        if isinstance(groups, BaseException) or isinstance(pending, BaseException):
+            return EntryId(0, 0)
+        if pending["min"]:
+            return EntryId.parse(pending["min"])
+        group = next((one for one in groups if one["name"] == self._group.encode()), None)
+        if group is None:
+            return EntryId(0, 0)
+        delivered = EntryId.parse(group["last-delivered-id"])
+        return EntryId(delivered.milliseconds, delivered.sequence + 1)
+
+    async def _compare(self) -> None:
+        """Hand to the publisher again what the stream does not hold of what is kept."""
         kept = self._publisher.kept
         expected = dict(kept.items)
         if not expected:
-            return 0
+            return
         missing = set(expected)
         client: Any = self._client  # redis-py types its answers as whatever any protocol version may return
         after, last = f"{min(expected)}", f"{max(expected)}"
@@ -165,7 +199,6 @@ class StreamCheck:
             log.warning("the broker lost %d candles and notes that it had taken: they are published again", len(lost))
         if forgotten:
             log.warning("it may have lost older candles of %d series: they are fetched again", len(forgotten))
-        return len(lost)
 
 
 def _as_stored(item: Candle | Note) -> dict[bytes, bytes]:

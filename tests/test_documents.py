@@ -31,10 +31,11 @@ def test_every_setting_reaches_the_containers() -> None:
 def test_every_container_is_confined_and_opens_no_port() -> None:
     text = (REPOSITORY / "docker-compose.yml").read_text()
     assert "read_only: true\n  tmpfs: /tmp\n  cap_drop: [ALL]\n" in text
-    services = re.split(r"^  (?=\S)", text.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0], flags=re.M)[1:]
+    listed = text.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    services = re.split(r"^  (?=\S)", listed, flags=re.MULTILINE)[1:]
     assert len(services) >= 9
     for service in services:
-        assert re.search(r"^    <<: \*(confined|process|producer|demo-producer)$", service, re.M), service
+        assert re.search(r"^    <<: \*(confined|process|producer|demo-producer)$", service, re.MULTILINE), service
         assert "ports:" not in service
     assert "\nUSER candlewick\n" in (REPOSITORY / "Dockerfile").read_text()
     assert "    user: redis\n" in text

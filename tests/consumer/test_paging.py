@@ -7,7 +7,7 @@ def test_small_entries_are_soon_read_by_thousands_and_never_more_than_are_wanted
     paging = Paging()
     assert paging.count(10_000) < 100
     for _ in range(10):
-        paging.took([(b"1-0", {b"close": b"61624.90"})])
+        paging.took([(b"1-0", {b"close": b"61624.90"})] * paging.count(10_000))
     assert paging.count(10_000) == 10_000
     assert paging.count(7) == 7
 
@@ -27,5 +27,6 @@ def test_an_empty_answer_and_an_entry_that_is_gone_tell_nothing() -> None:
     before = paging.count(10_000)
     for _ in range(5):
         paging.took([])
-    assert paging.count(10_000) == before
+        paging.took([(b"1-0", {b"close": b"61624.90"})])
+    assert paging.count(10_000) == before, "nor does one that is not full"
     paging.took([(b"1-0", None)])

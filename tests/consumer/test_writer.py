@@ -326,6 +326,32 @@ def stored_or_damaged(settings: Settings) -> list[int] | None:
         return None
 
 
+def test_a_rebuild_goes_on_beside_what_cannot_be_stored(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that became a dead letter stands in the stream still."""
+    real = rows_from_candles
+
+    def refuse(items: list[Candle]) -> Any:
+        if any(item.close == "666" for item in items):
+            raise ZeroDivisionError("poison")
+        return real(items)
+
+    monkeypatch.setattr(consumer.store, "rows_from_candles", refuse)
+    settings = make_settings()
+    path = settings.candles_folder / series_folder(BTC) / "2024-06-30.parquet"
+    stream = keys.candles(Market.USDT_FUTURES)
+    publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666")])
+    entries = client.xrange(stream)
+    client.xgroup_create(stream, "writers", id=entries[-1][0])
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    publish(client, keys, candles(1, first=4))
+    with writing(settings):
+        wait_until(lambda: stored_or_damaged(settings) == [0, 1, 2, 4])
+        wait_until(lambda: not list((settings.data.folder / "damaged").rglob("*.rebuild")))
+
+
 def test_a_damaged_ledger_is_moved_aside_and_rebuilt(
     make_settings: Callable[..., Settings], client: Any, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,10 +370,15 @@ def test_a_damaged_ledger_is_moved_aside_and_rebuilt(
         assert ledger.read(BTC).absent == Spans([(60_000, 120_000)])
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), pa.ArrowMemoryError("malloc failed")])
 def test_a_disk_that_does_not_let_a_partition_be_read_is_waited_for(
-    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    make_settings: Callable[..., Settings],
+    client: Any,
+    keys: Keys,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error of the disk is no damage: nothing is moved."""
+    """An error of the disk, or too little memory, is no damage: nothing is moved."""
     settings = make_settings()
     publish(client, keys, candles(3))
     with writing(settings):
@@ -355,7 +386,7 @@ def test_a_disk_that_does_not_let_a_partition_be_read_is_waited_for(
     real = pq.ParquetFile
 
     def refuse(*_: Any, **__: Any) -> Any:
-        raise OSError(errno.EIO, "Input/output error")
+        raise error
 
     monkeypatch.setattr(pq, "ParquetFile", refuse)
     publish(client, keys, candles(3, first=3))
@@ -388,7 +419,7 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
         wait_until(lambda: client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 1)
         wait_until(lambda: pending(client, keys) == 0)
         wait_until(lambda: writer._batch.due_in(0) is None)
-    assert tried == [4, 4, 4, 1]
+    assert tried == [4, 4, 4, 1, 1]
     (letter,) = letters(client, keys, Market.USDT_FUTURES)
     assert "by a fault of ours: ZeroDivisionError('poison')" in letter.reason
     assert letter.fields[b"close"] == b"666"
@@ -431,29 +462,54 @@ main()
 """
 
 
-def test_an_entry_that_ends_the_writer_again_and_again_goes_to_the_dead_letters_and_nothing_else_does(
-    make_settings: Callable[..., Settings], client: Any, keys: Keys
-) -> None:
-    settings = make_settings()
-    publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666"), *candles(3, ETH)])
+def lives_of_a_broken_writer(settings: Settings, client: Any, keys: Keys, script: str, most: int) -> list[int]:
+    """Start a writer again and again until it does not end by itself; a candle comes before each start. Exit codes."""
     environment = environment_of(settings) | {"CANDLEWICK_WRITER_TRIES": "2"}
-    codes = []
-    for _ in range(12):
-        process = subprocess.Popen([sys.executable, "-P", "-c", POISONED], env=os.environ | environment)
+    codes: list[int] = []
+    for life in range(most):
+        publish(client, keys, candles(1, ETH, first=life))
+        process = subprocess.Popen([sys.executable, "-P", "-c", script], env=os.environ | environment)
         try:
             wait_until(lambda process=process: process.poll() is not None or pending(client, keys) == 0)  # type: ignore[misc]
-            wait_until(lambda process=process: process.poll() is not None or len(stored(settings, ETH)) == 3)  # type: ignore[misc]
+            wait_until(
+                lambda process=process, life=life: process.poll() is not None or stored(settings, ETH)[-1:] == [life]  # type: ignore[misc]
+            )
         finally:
             process.terminate()
             codes.append(process.wait(15))
         if codes[-1] == 0:
             break
-        assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0
-    assert codes == [139, 139, 139, 139, 0]  # twice as all others are, twice alone
-    assert stored(settings) == stored(settings, ETH) == [0, 1, 2]
+    return codes
+
+
+def test_an_entry_that_ends_the_writer_again_and_again_goes_to_the_dead_letters_and_nothing_else_does(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys
+) -> None:
+    settings = make_settings()
+    publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666")])
+    codes = lives_of_a_broken_writer(settings, client, keys, POISONED, 20)
+    assert codes == [139] * 6 + [0], "twice as all others, twice alone, twice more though others can be stored"
+    assert stored(settings) == [0, 1, 2]
+    assert stored(settings, ETH) == list(range(7))
     (letter,) = letters(client, keys, Market.USDT_FUTURES)
     assert letter.reason == "the writer ended each time that it was to be written alone"
     assert not client.exists(keys.starts(letter.consumer))
+
+
+def test_a_fault_that_ends_the_process_at_everything_gives_nothing_up_and_all_is_stored_when_it_is_mended(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys
+) -> None:
+    """As with a library that was replaced, or a disk that hangs until somebody kills the writer."""
+    settings = make_settings()
+    publish(client, keys, candles(2))
+    broken = POISONED.replace('item.close == "666"', "True")
+    assert lives_of_a_broken_writer(settings, client, keys, broken, 9) == [139] * 9
+    assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0
+    publish(client, keys, candles(1, ETH, first=9))
+    with writing(settings):
+        wait_until(lambda: stored(settings) == [0, 1] and stored(settings, ETH) == list(range(10)))
+        wait_until(lambda: pending(client, keys) == 0)
+    assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0
 
 
 def test_an_entry_that_the_disk_refuses_is_no_dead_letter_however_often_somebody_kills_the_writer(

@@ -28,7 +28,6 @@ def test_what_is_stored_is_forgotten_and_nothing_else() -> None:
     assert list(kept.items) == [EntryId(number, 0) for number in range(4, 10)]
     kept.stored_before(EntryId(0, 0))
     assert len(kept) == 6
-    assert kept.added == 10
 
 
 def test_at_the_bound_the_oldest_fall_out_and_are_known_by_series_and_time() -> None:

@@ -170,3 +170,21 @@ async def test_a_listing_of_which_no_more_than_its_noticing_was_written_down_is_
     async with one_life(settings, exchange) as (_, _, account, _):
         await until(lambda: NEW in account and account.is_resolved(NEW))
         assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+
+
+async def test_a_series_that_began_before_any_writer_spoke_is_not_called_safe_until_one_does(
+    settings: Settings, client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the producer die before the writer speaks, the next life must still ask the disk."""
+    monkeypatch.setattr(producers.roster, "_WRITER_SECONDS", 0.0)
+    client.delete(keys.stored(MARKET))
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, _, account, _):
+        await until(lambda: account.is_resolved(OLD))
+        await roster.save()
+        assert client.hget(keys.progress(MARKET), OLD.field).endswith(b" began")
+    earlier = exchange.now_ms - 60 * MINUTE_MS
+    client.hset(keys.stored(MARKET), mapping={"stored-at": 1, OLD.field: earlier})
+    async with one_life(settings, exchange) as (_, _, account, _):
+        await until(lambda: account.is_resolved(OLD))
+        assert account.began_ms(OLD) == earlier - earlier % MINUTE_MS

@@ -155,6 +155,33 @@ async def test_what_an_emptied_broker_has_lost_is_published_again(
         assert ours.check.published_again == 10
 
 
+async def test_a_loss_is_noticed_whatever_others_publish_meanwhile(server: RealServer, client: Any) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        assert not await ours.look()
+        client.delete(KEYS.candles(MARKET))
+        others = candles(100, 120)
+        for other in others:
+            client.xadd(KEYS.candles(MARKET), encode_entry(other))
+        assert await ours.look()
+        assert in_stream(client) == [*others, *candles(0, 5)]
+
+
+async def test_whoever_saves_progress_hears_of_a_loss_that_somebody_else_noticed(
+    server: RealServer, client: Any
+) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        await ours.look()
+        running = asyncio.create_task(ours.check.run())
+        client.flushall()
+        await until(lambda: ours.check.published_again == 5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert await ours.look()
+        assert not await ours.look()
+
+
 async def test_what_a_broker_has_lost_that_came_back_in_an_older_state_is_published_again_and_not_safe_meanwhile(
     server: RealServer, client: Any
 ) -> None:
