@@ -39,9 +39,7 @@ class Starts:
         self._marked = ""
 
     def begin(self) -> bool:
-        """Count a start, once; whether pending entries have to be written one at a time."""
-        if self._is_counted:
-            return False
+        """Count a start; whether pending entries have to be written one at a time."""
         try:
             starts = int(self._client.hincrby(self._key, _STARTS, 1))
             self._client.expire(self._key, _KEPT_SECONDS)

@@ -186,7 +186,9 @@ class Writer:
         check_server(self._client.info(), broker_name(self._settings))
         self._source.create_groups()
         if is_first:
-            self._one_by_one = self._starts.begin()
+            self._one_by_one = (
+                self._starts.begin()
+            )  # counted anew if telling fails: sooner one by one, which harms nobody
             self._tell_what_is_stored()
             log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
 
@@ -318,14 +320,14 @@ class Writer:
 
     def _settle_suspects(self) -> None:
         """Now that something else could be stored: try suspects again, and give up those that ended us all the same."""
-        while self._suspects:
-            _, entry = self._suspects.popitem()
+        for key, entry in list(self._suspects.items()):
             if self._starts.may_try(entry, others_can=True):
                 if self._write_alone(entry) is not None:
                     self._batch.add([entry], time.monotonic())
                 self._starts.lived()
             else:
                 self._source.give_up(entry, "the writer ended each time that it was to be written alone")
+            del self._suspects[key]
 
     def _part_with_faults(
         self, groups: Mapping[Series, Sequence[Entry]], failures: dict[Series, StoreError], *, is_particular: bool
