@@ -1,4 +1,4 @@
-"""Orderly ends, and those that are not: a second signal, processes restarted one at a time under load."""
+"""Ends of every kind: a second signal, processes restarted one at a time, a broker that loses what it had taken."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ from consumer.read import read_rows
 from shared.broker import Keys
 from shared.heartbeat import heartbeats
 from shared.interval import MINUTE_MS
+from shared.market import Market
 from shared.settings import load_settings
 from tests.candlewick.conftest import Start
 from tests.candlewick.test_complete import audits, is_complete
@@ -112,6 +113,40 @@ def test_restarting_one_process_at_a_time_under_load_loses_nothing(
     wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 60)
     wait_until(lambda: is_complete(settings, 7, until_ms), 90)
     for one in audits(settings, until_ms):
+        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        got = stored(settings.candles_folder, one.series)
+        assert {time: row for time, row in got.items() if time < one.to_ms} == truth
+    client.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_broker_that_is_emptied_again_and_again_costs_no_candle(
+    start: Start, simulator: Callable[..., str], make_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    """Each time a writer had been stopped for a while, so that there was something to lose."""
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
+    server = make_server()
+    path = write_settings(tmp_path, address, GROUPS, broker={"url": server.url}, repair={"grace_seconds": 300})
+    settings = load_settings(path)
+    client = redis.Redis.from_url(server.url)
+    writer = start("write")
+    for market in ("spot", "usdt_futures", "coin_futures"):
+        start("produce", market)
+    wait_until(lambda: is_complete(settings, 7, JUNE_30 + 10 * MINUTE_MS), 60)
+    for _ in range(3):
+        writer.send_signal(signal.SIGSTOP)
+        entries = {market: client.xlen(KEYS.candles(market)) for market in Market}
+        wait_until(lambda entries=entries: all(client.xlen(KEYS.candles(one)) > entries[one] for one in Market), 60)  # type: ignore[misc]
+        client.flushall()
+        writer.send_signal(signal.SIGCONT)
+        now_ms = control(address)["time_ms"]
+        wait_until(lambda now_ms=now_ms: control(address)["time_ms"] > now_ms + 3 * MINUTE_MS, 60)  # type: ignore[misc]
+    assert "candles and notes that it had taken: they are published again" in (tmp_path / "log").read_text()
+    until_ms = control(address)["time_ms"]
+    wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 60)
+    wait_until(lambda: is_complete(settings, 7, until_ms), 90)
+    for one in audits(settings, until_ms):
+        assert one.absent == 0
         truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
         got = stored(settings.candles_folder, one.series)
         assert {time: row for time, row in got.items() if time < one.to_ms} == truth
