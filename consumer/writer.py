@@ -6,7 +6,7 @@ wrong between two lines leaves the rest pending at the broker, to be read again 
 the store merges by key, so reading again changes nothing.
 
 What cannot be written although disk and broker are well (a fault of ours) is tried a set number of times, then alone,
-and then goes to the dead letters; so does an entry that ends the whole process again and again (``consumer.starts``).
+and then goes to the dead letters; so does an entry that ends the whole process again and again (``consumer.alone``).
 A partition or ledger that is damaged or not ours is moved aside and rebuilt from what the broker still holds, beside
 the loop, over a connection of its own (``consumer.rebuild``).
 
@@ -19,13 +19,13 @@ import logging
 import signal
 import socket
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
+from consumer.alone import Alone
 from consumer.aside import Aside
 from consumer.batch import Batch, Entry
 from consumer.files import Staging, make_folders
@@ -39,7 +39,7 @@ from consumer.store import Store, Written
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, STORED_AT, Keys, broker_name, check_server, fatal_answer, sync_client
 from shared.candle import Candle, Series
-from shared.errors import ReplicaError, SeriesLockedError, StoreError, UnstorableError
+from shared.errors import ReplicaError, SeriesLockedError, StoreError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
 from shared.interval import DAY_MS, utc
 from shared.market import Market
@@ -59,7 +59,6 @@ _LOCKED_LONG_SECONDS = 10.0  # a lock held for longer is worth a line
 _TRIM_SECONDS = 30.0
 _REBUILD_SECONDS = 2.0  # between two looks at what was moved aside
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
-_FEW_ALONE = 3  # entries of a series that are tried alone while nothing at all can be written
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 
 
@@ -115,9 +114,10 @@ class Writer:
         self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
         self._starts = Starts(self._client, self._keys.starts(self.consumer), writer.tries)
         self._one_by_one = False
-        self._suspects: dict[tuple[Market, bytes], Entry] = {}
-        self._faults: Counter[Series] = Counter()
         self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
+        self._alone = Alone(
+            self._flusher, self._source, self._batch, self._starts, writer.tries, self._beat, lambda: self._stopping
+        )
         self._markets = markets
         self._told_at = 0
         self._stopping = False
@@ -179,7 +179,11 @@ class Writer:
             self._finish()
             with contextlib.suppress(RedisError, OSError):
                 fall_silent_blocking(self._client, self._keys, ROLE)
-        log.info("stopped; %d candles written, %d entries left pending", self._written, len(self._batch))
+        log.info(
+            "stopped; %d candles written, %d entries left pending",
+            self._written + self._alone.written,
+            len(self._batch),
+        )
 
     def _greet(self, *, is_first: bool) -> None:
         """Look at the server that the address leads to, now or again, and make ready what is read there."""
@@ -215,8 +219,7 @@ class Writer:
     def _start_over(self) -> None:
         """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""
         self._batch.clear()
-        self._one_by_one = self._one_by_one or bool(self._suspects)
-        self._suspects.clear()
+        self._one_by_one = self._alone.forget_suspects() or self._one_by_one
         self._source.recover()
         self._client.connection_pool.disconnect()  # the address may lead to another server by now
 
@@ -235,7 +238,7 @@ class Writer:
             entries = self._source.read(min(_READ_COUNT, self._batch.room), wait_ms)
             self._one_by_one = self._one_by_one and not self._source.is_recovered
             if self._one_by_one:
-                self._write_one_by_one(entries)
+                self._alone.write_pending(entries)
             else:
                 self._batch.add(entries, time.monotonic())
         else:
@@ -275,12 +278,11 @@ class Writer:
         if done:
             self._source.acknowledge(done)
             self._batch.written(done)
-            self._settle_suspects()
+            self._alone.settle_suspects()
             self._starts.over()
         for series in groups.keys() - failures.keys():
             self._locked_since.pop(series, None)
-            self._faults.pop(series, None)
-        self._part_with_faults(groups, failures, is_particular=bool(done))
+        self._alone.part_with_faults(groups, failures, is_particular=bool(done))
         self._flush_seconds = time.monotonic() - began
         candles = [entry.item for entry in done if isinstance(entry.item, Candle)]
         self._written += len(candles)
@@ -288,87 +290,6 @@ class Writer:
         self._log_flush(candles, (entry.item for entry in done if isinstance(entry.item, Note)), files)
         self._note_failures(failures)
         self._batch.flushed(self._flush_seconds)
-
-    def _write_alone(self, entry: Entry) -> StoreError | None:
-        """Write one entry and acknowledge it; why that was not possible, or None."""
-        (result,) = self._flusher.write({entry.item.series: [entry]}).values()
-        if isinstance(result, StoreError):
-            return result
-        self._source.acknowledge([entry])
-        self._batch.written([entry])
-        self._written += isinstance(entry.item, Candle)
-        self._files += result.files
-        return None
-
-    def _write_one_by_one(self, entries: Iterable[Entry]) -> None:
-        """Write entries of which one may have ended our predecessors, each under its own mark."""
-        stored = False
-        for entry in entries:
-            if self._stopping:
-                return
-            self._beat(time.monotonic())
-            if not self._starts.may_try(entry):
-                self._suspects[entry.market, entry.id] = entry
-                continue
-            if self._write_alone(entry) is None:
-                stored = True
-            else:
-                self._batch.add([entry], time.monotonic())  # the disk's affair, or a fault that ends nobody
-            self._starts.lived()
-        if stored:
-            self._settle_suspects()
-
-    def _settle_suspects(self) -> None:
-        """Now that something else could be stored: try suspects again, and give up those that ended us all the same."""
-        for key, entry in list(self._suspects.items()):
-            if self._starts.may_try(entry, others_can=True):
-                if self._write_alone(entry) is not None:
-                    self._batch.add([entry], time.monotonic())
-                self._starts.lived()
-            else:
-                self._source.give_up(entry, "the writer ended each time that it was to be written alone")
-            del self._suspects[key]
-
-    def _part_with_faults(
-        self, groups: Mapping[Series, Sequence[Entry]], failures: dict[Series, StoreError], *, is_particular: bool
-    ) -> None:
-        """Of series that met a fault of ours too often, write each entry alone; what cannot be written is given up.
-
-        Only while something else can be written: a fault that meets everything is not an entry's. A series of which
-        nothing is left to be written is no failure any more.
-        """
-        for series, error in list(failures.items()):
-            if not isinstance(error, UnstorableError):
-                continue
-            self._faults[series] += 1
-            if self._faults[series] < self._settings.writer.tries:
-                continue
-            if not self._store_alone(groups[series], is_particular=is_particular):
-                del failures[series], self._faults[series]
-
-    def _store_alone(self, entries: Sequence[Entry], *, is_particular: bool) -> int:
-        """Write entries one by one, and give up those that cannot be written; how many are left for another time."""
-        left = len(entries)
-        refused: list[Entry] = []
-        for entry in entries:
-            if self._stopping or (len(refused) >= _FEW_ALONE and not is_particular):
-                break
-            self._beat(time.monotonic())
-            failure = self._write_alone(entry)
-            if failure is None:
-                is_particular = True
-                left -= 1
-            elif isinstance(failure, UnstorableError):
-                refused.append(entry)
-        return left - sum(map(self._store_or_give_up, refused)) if is_particular else left
-
-    def _store_or_give_up(self, entry: Entry) -> bool:
-        """Write an entry once more, since the fault may be over, or give it up; False when it has to wait."""
-        failure = self._write_alone(entry)
-        if isinstance(failure, UnstorableError):
-            self._source.give_up(entry, str(failure))
-            self._batch.written([entry])
-        return failure is None or isinstance(failure, UnstorableError)
 
     def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
@@ -420,7 +341,7 @@ class Writer:
         claim_ms = int(self._settings.writer.claim_seconds * 1000)
         if self._claim_timer.due(now) and self._batch.room and not self._one_by_one:
             claimed = self._source.claim(claim_ms, self._batch.room)
-            self._batch.add((one for one in claimed if (one.market, one.id) not in self._suspects), now)
+            self._batch.add((one for one in claimed if not self._alone.is_suspect(one)), now)
             self._source.remove_dead(_DEAD_AFTER * claim_ms)
         if self._trim_timer.due(now):
             self._source.trim(int(self._settings.broker.retention_days * DAY_MS))
@@ -428,17 +349,18 @@ class Writer:
                 self._tell_what_is_stored()
         if self._rebuild_timer.due(now):
             self._rebuilder.begin()
-        self._beat(now)
+        self._beat()
 
-    def _beat(self, now: float) -> None:
+    def _beat(self) -> None:
         """Tell the broker how this process is, if it is time to."""
+        now = time.monotonic()
         if not self._beat_timer.due(now):
             return
         body = {
             "consumer": self.consumer,
-            "written": self._written,
-            "written_per_minute": self._rate.sample(now, self._written),
-            "files": self._files,
+            "written": self._written + self._alone.written,
+            "written_per_minute": self._rate.sample(now, self._written + self._alone.written),
+            "files": self._files + self._alone.files,
             "waiting": len(self._batch),
             "flush_seconds": round(self._flush_seconds, 3),
             "conflicts": self._conflicts,
