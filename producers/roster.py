@@ -327,7 +327,7 @@ class Roster:
                 self._completeness.begin(series, now_ms)
                 self._completeness.resolve(series, safe_to)
                 reason = f"its status is {listing.status}"
-                for note in self._completeness.end(series, now_ms, reason, with_open=False):
+                for note in self._completeness.end(series, now_ms, reason, with_open=True):  # it may be its last
                     self.tell(note)
 
 

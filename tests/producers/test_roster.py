@@ -188,3 +188,19 @@ async def test_a_series_that_began_before_any_writer_spoke_is_not_called_safe_un
     async with one_life(settings, exchange) as (_, _, account, _):
         await until(lambda: account.is_resolved(OLD))
         assert account.began_ms(OLD) == earlier - earlier % MINUTE_MS
+
+
+async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listened_is_waited_for(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """A moment ago, perhaps: what is safe says nothing about when."""
+    exchange = Exchange()
+    client.hset(keys.progress(MARKET), NEW.field, str(exchange.now_ms))
+    exchange.now_ms += MINUTE_MS // 2
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "SETTLING", onboard_ms=0)]
+    async with one_life(settings, exchange) as (roster, _, account, notes):
+        await until(lambda: NEW in account)
+        await roster.save()
+        assert account.is_ending(NEW)
+        assert [note for note in notes if note.series == NEW] == []
+        assert account.asks(exchange.now_ms + 10 * MINUTE_MS)[0].page.from_ms == JUNE_30
