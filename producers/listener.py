@@ -25,6 +25,7 @@ from shared.candle import Candle, Series
 from shared.interval import Interval
 from shared.market import CONNECTION_ATTEMPTS, CONNECTION_ATTEMPTS_SECONDS, Market
 from shared.sections import ExchangeSettings
+from shared.stopping import cancel
 
 log = logging.getLogger(__name__)
 
@@ -203,8 +204,7 @@ class _Line:
             self._socket.ask_end(End.ASKED)
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel([self._task])
         while self._retiring:
             await asyncio.gather(*self._retiring, return_exceptions=True)
 

@@ -40,7 +40,7 @@ from shared.errors import BrokerError, SettingsError
 from shared.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.market import Market
 from shared.settings import Settings
-from shared.stopping import StopRequests, stop_signals
+from shared.stopping import StopRequests, cancel, stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +129,12 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     try:
         await _first_of(stop.wait(), publishing, listener.failed, beating, *working)
         await listener.close()
-        await _cancel(working)
+        await cancel(working)
         publisher.drain()
         await asyncio.wait({publishing}, timeout=settings.publisher.drain_seconds)
     finally:
         await listener.close()
-        await _cancel([*working, publishing, beating])
+        await cancel([*working, publishing, beating])
         abandoned = publisher.abandon()
         log.info("stopped; %d candles handed over, %d not", publisher.published, abandoned)
         with contextlib.suppress(RedisError, OSError, TimeoutError, BrokerError):
@@ -148,12 +148,6 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
         if future.done() and not future.cancelled() and (error := future.exception()) is not None:
             raise error
     return abandoned
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _publish(client: AsyncClient, settings: Settings, publisher: Publisher) -> None:
