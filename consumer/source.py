@@ -23,7 +23,7 @@ from consumer.letters import letter_fields
 from consumer.paging import Paging
 from shared.broker import Keys, SyncClient
 from shared.candle import Candle
-from shared.entry import decode_entry, encode_entry
+from shared.entry import EntryId, decode_entry, stored_entry
 from shared.errors import MalformedCandleError
 from shared.market import Market
 from shared.note import Note
@@ -200,20 +200,19 @@ class EntrySource:
         group is not trimmed: nobody has read it.
         """
         seconds, micros = self._client.time()
-        oldest = (int(seconds) * 1000 + int(micros) // 1000 - retention_ms, 0)
+        oldest = EntryId(int(seconds) * 1000 + int(micros) // 1000 - retention_ms, 0)
         return sum(self._trim(stream, oldest) for stream in self._markets)
 
-    def _trim(self, stream: bytes, oldest: tuple[int, int]) -> int:
+    def _trim(self, stream: bytes, oldest: EntryId) -> int:
         groups = self._client.xinfo_groups(stream)
-        if not groups or oldest[0] <= 0:
+        if not groups or oldest.milliseconds <= 0:
             return 0
         for group in groups:
-            delivered = _id_pair(group["last-delivered-id"])
-            oldest = min(oldest, (delivered[0], delivered[1] + 1))
+            oldest = min(oldest, EntryId.parse(group["last-delivered-id"]).next)
             first_pending = self._client.xpending(stream, group["name"])["min"]
             if first_pending:
-                oldest = min(oldest, _id_pair(first_pending))
-        return int(self._client.xtrim(stream, minid=f"{oldest[0]}-{oldest[1]}", approximate=True))
+                oldest = min(oldest, EntryId.parse(first_pending))
+        return int(self._client.xtrim(stream, minid=f"{oldest}", approximate=True))
 
     def _read_pending(self, count: int) -> list[Entry]:
         count = self._paging.count(count)
@@ -244,8 +243,7 @@ class EntrySource:
 
     def give_up(self, entry: Entry, reason: str) -> None:
         """Move an entry that cannot be stored to the dead letters, and acknowledge it."""
-        fields = {name.encode(): str(value).encode() for name, value in encode_entry(entry.item).items()}
-        self._bury(entry.market, entry.id, fields, reason)
+        self._bury(entry.market, entry.id, stored_entry(entry.item), reason)
 
     def _bury(self, market: Market, number: bytes, fields: Fields, reason: str) -> None:
         """Move an entry to the dead letters: there first, then acknowledged, in one step.
@@ -305,9 +303,3 @@ def retained(client: Any, keys: Keys, market: Market) -> Iterator[Candle | Note 
                 log.debug("entry %s of %s is no candle: %s", number, market, error)
                 yield None
         after = f"({page[-1][0].decode()}"
-
-
-def _id_pair(number: bytes | str) -> tuple[int, int]:
-    text = number.decode() if isinstance(number, bytes) else number
-    milliseconds, _, sequence = text.partition("-")
-    return int(milliseconds), int(sequence or 0)

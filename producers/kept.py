@@ -8,27 +8,11 @@ and can be had nowhere else: they are all kept.
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
-from typing import NamedTuple
 
 from shared.candle import Candle, Series
+from shared.entry import EntryId
 from shared.note import Note
 from shared.spans import Span
-
-
-class EntryId(NamedTuple):
-    """A stream entry's id, which sorts as Redis sorts it."""
-
-    milliseconds: int
-    sequence: int
-
-    @classmethod
-    def parse(cls, text: bytes) -> "EntryId":
-        """The id as Redis writes it."""
-        milliseconds, _, sequence = text.partition(b"-")
-        return cls(int(milliseconds), int(sequence or 0))
-
-    def __str__(self) -> str:
-        return f"{self.milliseconds}-{self.sequence}"
 
 
 class Kept:

@@ -1,8 +1,9 @@
 """One market's producer process, wired: listener and repair → publisher → broker, and a heartbeat beside them.
 
 Life: listen at once; meanwhile wait for the broker, check that it loses nothing, and publish; find out where each
-series continues, and repair what is missing; at SIGTERM or SIGINT stop reading, hand over what is held within
-``publisher.drain_seconds``, and leave. A second signal leaves at once.
+series continues, repair what is missing, and look once a second whether the stream still holds what was published; at
+SIGTERM or SIGINT stop reading, hand over what is held within ``publisher.drain_seconds``, and leave. A second signal
+leaves at once.
 """
 
 import asyncio

@@ -23,11 +23,11 @@ from itertools import islice
 
 from redis.exceptions import RedisError
 
-from producers.kept import EntryId, Kept
+from producers.kept import Kept
 from shared.backoff import backoff
 from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, fatal_answer
 from shared.candle import Candle, Series
-from shared.entry import encode_entry
+from shared.entry import EntryId, encode_entry
 from shared.interval import utc
 from shared.market import Market
 from shared.note import Note

@@ -18,11 +18,10 @@ from typing import Any
 
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
-from producers.kept import EntryId
 from producers.publisher import Publisher
 from shared.broker import CONNECTION_ERRORS, AsyncClient, Keys, broker_name, check_server, fatal_answer
 from shared.candle import Candle, Series
-from shared.entry import encode_entry
+from shared.entry import EntryId, stored_entry
 from shared.errors import ReplicaError
 from shared.market import Market
 from shared.note import Note
@@ -110,10 +109,9 @@ class StreamCheck:
         edges = [(number, kept[number]) for number in {*kept.edges}]
         server, entries_added, first_unstored, found = await self._state([number for number, _ in edges])
         is_another = bool(self._server) and server != self._server
-        self._may_have_lost = (
-            self._may_have_lost or entries_added < self._entries_added
-        )  # progress went with the stream
-        is_gone = any(number >= first_unstored and found.get(number) != _as_stored(item) for number, item in edges)
+        if entries_added < self._entries_added:
+            self._may_have_lost = True  # everything may be stored, and yet progress went with the stream
+        is_gone = any(number >= first_unstored and found.get(number) != stored_entry(item) for number, item in edges)
         if was_cut_off or is_another or is_gone:
             self._may_have_lost = True
             self._publisher.was_cut_off = False  # what is cut off from here on is seen by the next look
@@ -144,11 +142,7 @@ class StreamCheck:
         for answer in (info, *pages):
             if isinstance(answer, BaseException):
                 raise answer
-        for answer in (
-            stream,
-            groups,
-            pending,
-        ):  # the stream or the group may be missing, and nothing else may be wrong
+        for answer in (stream, groups, pending):  # may be missing, and nothing else may be wrong
             if isinstance(answer, BaseException) and not str(answer).startswith(("no such key", "NOGROUP")):
                 raise answer
         try:
@@ -169,8 +163,7 @@ class StreamCheck:
         group = next((one for one in groups if one["name"] == self._group.encode()), None)
         if group is None:
             return EntryId(0, 0)
-        delivered = EntryId.parse(group["last-delivered-id"])
-        return EntryId(delivered.milliseconds, delivered.sequence + 1)
+        return EntryId.parse(group["last-delivered-id"]).next
 
     async def _compare(self) -> None:
         """Hand to the publisher again what the stream does not hold of what is kept."""
@@ -185,7 +178,7 @@ class StreamCheck:
             for text, fields in page:
                 number = EntryId.parse(text)
                 item = expected.get(number)  # another server may have given the same id to something else
-                if item is not None and fields == _as_stored(item):
+                if item is not None and fields == stored_entry(item):
                     missing.discard(number)
             after = f"({page[-1][0].decode()}"
         lost, forgotten = kept.take_lost([number for number in expected if number in missing])
@@ -199,7 +192,3 @@ class StreamCheck:
             log.warning("the broker lost %d candles and notes that it had taken: they are published again", len(lost))
         if forgotten:
             log.warning("it may have lost older candles of %d series: they are fetched again", len(forgotten))
-
-
-def _as_stored(item: Candle | Note) -> dict[bytes, bytes]:
-    return {name.encode(): str(value).encode() for name, value in encode_entry(item).items()}

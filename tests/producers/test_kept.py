@@ -1,7 +1,8 @@
 """What is kept until it is stored: by id, bounded, forgotten in order."""
 
-from producers.kept import EntryId, Kept
+from producers.kept import Kept
 from shared.candle import Series
+from shared.entry import EntryId
 from shared.interval import Interval
 from shared.market import Market
 from shared.note import Note, NoteKind
