@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.result import Result, best_of
-from consumer.files import Staging
-from consumer.store import Store
-from consumer.table import VALUE_COLUMNS, Rows, to_arrow
+from consumer.storage.durable import Staging
+from consumer.storage.store import Store
+from consumer.storage.table import VALUE_COLUMNS, Rows, to_arrow
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, MINUTE_MS, Interval
 from shared.market import Market

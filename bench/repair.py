@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterable
 
 from bench.result import Result
-from producers.completeness import Completeness
-from producers.page import Answer, klines_weight
+from producers.exchange.page import Answer, klines_weight
+from producers.gaps.tracker import Completeness
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, MINUTE_MS, Interval
 from shared.market import Market

@@ -41,9 +41,9 @@ def read_candles(
     Raises:
         CandlewickError: when the series was never recorded, an argument is not allowed or a file is damaged.
     """
-    from candlewick.arguments import parse_series, parse_time
-    from consumer.read import read_frame
-    from shared.settings import load_settings
+    from candlewick.cli.arguments import parse_series, parse_time
+    from consumer.dataset.read import read_frame
+    from shared.settings.load import load_settings
 
     root = load_settings().candles_folder if data is None else Path(data) / "candles"
     series = parse_series(market, symbol, interval)

@@ -1,5 +1,5 @@
 """``python -m candlewick`` is the ``candlewick`` command."""
 
-from candlewick.cli import main
+from candlewick.cli.main import main
 
 main()

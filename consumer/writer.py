@@ -6,9 +6,9 @@ wrong between two lines leaves the rest pending at the broker, to be read again 
 the store merges by key, so reading again changes nothing.
 
 What cannot be written although disk and broker are well (a fault of ours) is tried a set number of times, then alone,
-and then goes to the dead letters; so does an entry that ends the whole process again and again (``consumer.alone``).
-A partition or ledger that is damaged or not ours is moved aside and rebuilt from what the broker still holds, beside
-the loop, over a connection of its own (``consumer.rebuild``).
+and then goes to the dead letters; so does an entry that ends the whole process again and again
+(``consumer.recovery.poison``). A partition or ledger that is damaged or not ours is moved aside and rebuilt from what
+the broker still holds, beside the loop, over a connection of its own (``consumer.recovery.refill``).
 
 Any number of writers may run on one data folder and one group; each claims a staging folder, whose number makes its
 consumer name.
@@ -25,27 +25,29 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from consumer.alone import Alone
-from consumer.aside import Aside
-from consumer.batch import Batch, Entry
-from consumer.files import Staging, make_folders
-from consumer.flush import Flusher
-from consumer.ledger import Ledger
-from consumer.overview import newest_ends, unbroken_ends
-from consumer.rebuild import Rebuilder
-from consumer.source import EntrySource
-from consumer.starts import Starts
-from consumer.store import Store, Written
-from shared.backoff import backoff
-from shared.broker import CONNECTION_ERRORS, STORED_AT, Keys, broker_name, check_server, fatal_answer, sync_client
+from consumer.dataset.figures import newest_ends, unbroken_ends
+from consumer.group.batch import Batch
+from consumer.group.reader import EntrySource
+from consumer.recovery.crash_count import Starts
+from consumer.recovery.poison import Alone
+from consumer.recovery.refill import Rebuilder
+from consumer.storage.durable import Staging, make_folders
+from consumer.storage.flush import Flusher
+from consumer.storage.metadata import Ledger
+from consumer.storage.quarantine import Aside
+from consumer.storage.store import Store, Written
+from shared.broker.client import CONNECTION_ERRORS, broker_name, check_server, fatal_answer, sync_client
+from shared.broker.entry import Entry
+from shared.broker.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
+from shared.broker.keys import STORED_AT, Keys
 from shared.candle import Candle, Series
 from shared.errors import ReplicaError, SeriesLockedError, StoreError
-from shared.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
 from shared.interval import DAY_MS, utc
 from shared.market import Market
-from shared.note import Note, NoteKind
-from shared.settings import Settings
-from shared.stopping import StopRequests, stop_signals
+from shared.process.backoff import backoff
+from shared.process.stopping import StopRequests, stop_signals
+from shared.series_fact import Note, NoteKind
+from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 

@@ -15,33 +15,26 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from producers.completeness import Completeness
-from producers.listener import CandleListener
-from producers.market_time import MarketTime
-from producers.progress import Progress
-from producers.publisher import Publisher
-from producers.repair import Repairer
-from producers.rest import RestClient
-from producers.roster import Roster
-from producers.share import Share
-from producers.stream_check import StreamCheck
-from producers.weight import WeightBudget
-from shared.backoff import backoff
-from shared.broker import (
-    CONNECTION_ERRORS,
-    AsyncClient,
-    Keys,
-    async_client,
-    broker_name,
-    check_server,
-    fatal_answer,
-)
+from producers.exchange.clock import MarketTime
+from producers.exchange.rest import RestClient
+from producers.exchange.weight import WeightBudget
+from producers.gaps.repair import Repairer
+from producers.gaps.tracker import Completeness
+from producers.live.checkpoints import Progress
+from producers.live.listener import CandleListener
+from producers.live.series_set import Roster
+from producers.live.share import Share
+from producers.publish.publisher import Publisher
+from producers.publish.verify import StreamCheck
+from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client, broker_name, check_server, fatal_answer
+from shared.broker.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
+from shared.broker.keys import Keys
 from shared.candle import Candle
 from shared.errors import BrokerError, SettingsError
-from shared.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.market import Market
-from shared.settings import Settings
-from shared.stopping import StopRequests, cancel, stop_signals
+from shared.process.backoff import backoff
+from shared.process.stopping import StopRequests, cancel, stop_signals
+from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 

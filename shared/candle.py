@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
-from shared.shown import shown
+from shared.text import shown
 
 MAX_SYMBOL_LENGTH = 60
 """Characters; a folder ``symbol=…`` of four-byte characters then still fits a file name's 255 bytes."""

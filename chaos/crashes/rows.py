@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.layout import series_of_folder
-from consumer.read import read_rows
-from consumer.table import SCHEMA, TIME_COLUMN, VALUE_COLUMNS
+from consumer.dataset.read import read_rows
+from consumer.storage.layout import series_of_folder
+from consumer.storage.table import SCHEMA, TIME_COLUMN, VALUE_COLUMNS
 from shared.candle import Candle, Series
 from shared.errors import StoreError
 

@@ -7,14 +7,14 @@ first candles of a third, and a note for a ledger that is there and for one that
 
 from collections.abc import Sequence
 
-from consumer.files import Staging, make_folders
-from consumer.ledger import Ledger
-from consumer.store import Store
+from consumer.storage.durable import Staging, make_folders
+from consumer.storage.metadata import Ledger
+from consumer.storage.store import Store
 from shared.candle import Candle, Series
 from shared.interval import MINUTE_MS, Interval
 from shared.market import Market
-from shared.note import Note, NoteKind
-from shared.settings import Settings
+from shared.series_fact import Note, NoteKind
+from shared.settings.model import Settings
 
 _MIDNIGHT = 1_719_792_000_000  # 2024-07-01 00:00 UTC
 FIRST = Series(Market.COIN_FUTURES, "BTCUSD_PERP", Interval.M1)

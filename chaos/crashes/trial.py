@@ -27,15 +27,17 @@ from chaos.crashes.rows import Onlooker, Row, Seen, compare, true_row
 from chaos.crashes.scenario import FIRST, SERIES, history, notes, notes_before, published, store_history
 from chaos.crashes.strace import Fault
 from chaos.waiting import NotInTimeError, wait_until
-from consumer.layout import series_folder
-from consumer.ledger import Ledger, SeriesLedger
-from shared.broker import Keys, sync_client
+from consumer.storage.layout import series_folder
+from consumer.storage.metadata import Ledger, SeriesLedger
+from shared.broker.client import sync_client
+from shared.broker.entry import encode_entry
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Candle, Series
-from shared.entry import encode_entry
-from shared.heartbeat import heartbeats
 from shared.market import Market
-from shared.note import Note
-from shared.settings import ENV_PREFIX, Settings, load_settings
+from shared.series_fact import Note
+from shared.settings.load import load_settings
+from shared.settings.model import ENV_PREFIX, Settings
 
 
 @dataclass(slots=True)

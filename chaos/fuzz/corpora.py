@@ -12,16 +12,16 @@ from typing import Any
 
 import orjson
 
-from consumer.archive import ArchiveFile
-from producers.rest import candle_of_row
-from producers.subscription import channel
+from candlewick.backfill.archive_format import ArchiveFile
+from producers.exchange.channels import channel
+from producers.exchange.rest import candle_of_row
+from shared.broker.entry import encode_entry
 from shared.candle import Series
-from shared.entry import encode_entry
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.note import Note, NoteKind
-from simulator.frames import enveloped, exchange_info, kline_event, rest_row, shutdown_event, symbol_info
-from simulator.klines import Kline, SyntheticSource, so_far
+from shared.series_fact import Note, NoteKind
+from simulator.market.frames import enveloped, exchange_info, kline_event, rest_row, shutdown_event, symbol_info
+from simulator.market.klines import Kline, SyntheticSource, so_far
 
 NOW_MS = 1_719_705_600_000
 """2024-06-30 00:00 UTC, a Sunday: candles of every interval are made around it."""

@@ -14,10 +14,10 @@ from typing import Any
 
 import httpx
 
+from candlewick.backfill.archive_format import ArchiveError, ArchiveFile, read_archive
 from chaos.fuzz.corpora import NOW_MS, fields_of
-from consumer.archive import ArchiveError, ArchiveFile, read_archive
-from consumer.layout import partition_name, partition_span, period_of, series_folder
-from producers.kline import (
+from consumer.storage.layout import partition_name, partition_span, period_of, series_folder
+from producers.exchange.frames import (
     Control,
     Malformed,
     NotKline,
@@ -28,16 +28,16 @@ from producers.kline import (
     peek_channel,
     peek_event_time_ms,
 )
-from producers.page import next_page
-from producers.rest import RestClient, RestRefusedError, RestUnavailableError
-from producers.weight import WeightBudget
+from producers.exchange.page import next_page
+from producers.exchange.rest import RestClient, RestRefusedError, RestUnavailableError
+from producers.exchange.weight import WeightBudget
+from shared.broker.entry import decode_entry, encode_entry
 from shared.candle import MAX_TIME_MS, Candle, Series
-from shared.entry import decode_entry, encode_entry
 from shared.errors import MalformedCandleError
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.note import Note
-from shared.sections import ExchangeSettings
+from shared.series_fact import Note
+from shared.settings.model import ExchangeSettings
 
 _MOST_REASON = 1000  # characters: a reason goes to the log and into the dead letters
 _ROOT = "/data/candles"
@@ -56,7 +56,7 @@ class UnnamedOutcomeError(Exception):
 
 
 def hear(frame: bytes, market: Market) -> str:  # noqa: PLR0911 # one name for each outcome
-    """A WebSocket message as ``producers.socket`` takes it; the name of its outcome."""
+    """A WebSocket message as ``producers.exchange.connection`` takes it; the name of its outcome."""
     if is_open_kline(frame):
         peek_channel(frame)
         peek_event_time_ms(frame)
@@ -85,7 +85,7 @@ def hear(frame: bytes, market: Market) -> str:  # noqa: PLR0911 # one name for e
 
 
 def take(fields: Mapping[bytes, bytes], market: Market) -> str:
-    """A stream entry as ``consumer.source`` takes it; the name of its outcome."""
+    """A stream entry as ``consumer.group.reader`` takes it; the name of its outcome."""
     try:
         item = decode_entry(market, fields)
     except MalformedCandleError as error:

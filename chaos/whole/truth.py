@@ -14,8 +14,8 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.layout import series_folder
-from consumer.table import TIME_COLUMN, VALUE_COLUMNS
+from consumer.storage.layout import series_folder
+from consumer.storage.table import TIME_COLUMN, VALUE_COLUMNS
 from shared.candle import Series
 from shared.interval import utc
 from shared.market import Market

@@ -10,17 +10,19 @@ import httpx
 import pytest
 from redis.exceptions import RedisError
 
-from candlewick import auditing
+from candlewick.cli import audit as auditing
 from chaos.whole.truth import control, held_by_the_exchange, stored
-from consumer.audit import SeriesAudit
-from consumer.ledger import Ledger
-from shared.broker import Keys, sync_client
+from consumer.dataset.audit import SeriesAudit
+from consumer.storage.metadata import Ledger
+from shared.broker.client import sync_client
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.errors import StoreError
-from shared.heartbeat import heartbeats
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
 from shared.market import Market
-from shared.settings import Settings, load_settings
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
 from tests.candlewick.conftest import Run, Start
 from tests.candlewick.test_pipeline import write_settings
 from tests.conftest import JUNE_30, RealServer, wait_until

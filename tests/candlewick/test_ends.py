@@ -11,12 +11,12 @@ import pytest
 import redis
 
 from chaos.whole.truth import control, held_by_the_exchange, stored
-from consumer.read import read_rows
-from shared.broker import Keys
-from shared.heartbeat import heartbeats
+from consumer.dataset.read import read_rows
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.interval import MINUTE_MS
 from shared.market import Market
-from shared.settings import load_settings
+from shared.settings.load import load_settings
 from tests.candlewick.conftest import Start
 from tests.candlewick.test_complete import audits, is_complete
 from tests.candlewick.test_pipeline import BASE, GROUPS, write_settings

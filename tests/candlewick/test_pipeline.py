@@ -12,16 +12,17 @@ from typing import Any
 import psutil
 import pytest
 
-from consumer.layout import series_folder
-from consumer.read import read_rows
-from consumer.table import EMPTY, VALUE_COLUMNS, Rows
-from shared.broker import sync_client
+from consumer.dataset.read import read_rows
+from consumer.storage.layout import series_folder
+from consumer.storage.table import EMPTY, VALUE_COLUMNS, Rows
+from shared.broker.client import sync_client
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import load_settings
-from simulator.klines import KlineSource, RecordedSource, SyntheticSource
-from simulator.server import DEFAULT_SYMBOLS
+from shared.settings.load import load_settings
+from simulator.market.klines import KlineSource, SyntheticSource
+from simulator.market.recorded import RecordedSource
+from simulator.server.simulator import DEFAULT_SYMBOLS
 from tests.candlewick.conftest import Run, Start
 from tests.conftest import JUNE_30, wait_until
 

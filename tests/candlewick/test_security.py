@@ -10,13 +10,13 @@ import psutil
 import pytest
 import trustme
 
-from consumer.layout import series_folder
-from consumer.read import read_rows
-from shared.broker import embedded_socket
+from consumer.dataset.read import read_rows
+from consumer.storage.layout import series_folder
+from shared.broker.client import embedded_socket
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import load_settings
+from shared.settings.load import load_settings
 from tests.candlewick.conftest import Run, Start
 from tests.candlewick.test_pipeline import BASE, GROUPS, write_settings
 from tests.conftest import RealServer, wait_until

@@ -17,16 +17,16 @@ import redis
 
 from chaos.proxy import Proxy, proxy
 from consumer.writer import Writer
-from producers.publisher import Publisher
-from shared.broker import Keys
+from producers.publish.publisher import Publisher
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Candle
 from shared.errors import BrokerError
-from shared.heartbeat import heartbeats
-from shared.settings import Settings
+from shared.settings.model import Settings
 from tests.candlewick.conftest import Start
 from tests.conftest import RealServer, wait_until
 from tests.consumer.test_writer import candles, pending, publish, stored, writing
-from tests.producers.test_publisher import published, publishing, until
+from tests.producers.publish.test_publisher import published, publishing, until
 
 QUIET_SECONDS = 2.0
 MOST_CONNECTIONS = 40

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 from chaos.__main__ import app
 from chaos.fuzz.fuzzer import Fuzzer, Outcome
 from chaos.fuzz.targets import UnnamedOutcomeError, check_item, reason_class
-from producers.kline import Malformed, parse_frame
+from producers.exchange.frames import Malformed, parse_frame
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.note import Note, NoteKind
+from shared.series_fact import Note, NoteKind
 from tests.conftest import BTC, JUNE_30, make_candle
 
 COUNT = 20_000

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from consumer.layout import series_folder
-from consumer.letters import letters
-from shared.broker import Keys
+from consumer.group.dead_letters import letters
+from consumer.storage.layout import series_folder
+from shared.broker.entry import encode_entry
+from shared.broker.keys import Keys
 from shared.candle import Series
-from shared.entry import encode_entry
 from shared.interval import Interval
 from shared.market import Market
-from shared.note import Note, NoteKind
-from shared.settings import Settings
+from shared.series_fact import Note, NoteKind
+from shared.settings.model import Settings
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle, wait_until
 from tests.consumer.test_writer import candles, pending, publish, stored, writing
 

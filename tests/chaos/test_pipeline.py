@@ -9,9 +9,9 @@ import pytest
 from chaos.whole.pipeline import BASE_MS
 from chaos.whole.run import run
 from chaos.whole.truth import Values, difference, rows_on_disk, stored
-from consumer.files import Staging
-from consumer.layout import series_folder
-from consumer.store import Store
+from consumer.storage.durable import Staging
+from consumer.storage.layout import series_folder
+from consumer.storage.store import Store
 from shared.interval import MINUTE_MS
 from tests.conftest import BTC, JUNE_30, make_candle
 

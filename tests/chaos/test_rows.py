@@ -9,8 +9,8 @@ import pytest
 
 from chaos.crashes.rows import Compared, Onlooker, Row, compare, true_row
 from chaos.crashes.scenario import FIRST, SERIES, history, store_history
-from consumer.layout import series_folder
-from shared.settings import Settings
+from consumer.storage.layout import series_folder
+from shared.settings.model import Settings
 
 TRUTH = [true_row(candle) for candle in history()]
 IN_A_FILE = len(TRUTH) // 2

@@ -12,12 +12,12 @@ import pytest
 
 from chaos.crashes import strace
 from chaos.whole.truth import rows_on_disk
-from shared.broker import Keys
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Series
-from shared.heartbeat import heartbeats
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings import Settings
+from shared.settings.model import Settings
 from tests.conftest import JUNE_30, MINUTE, wait_until
 from tests.consumer.test_writer import candles, pending, publish, start_process
 

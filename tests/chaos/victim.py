@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from producers.listener import CandleListener
-from producers.page import next_page
-from producers.rest import RestClient, RestRefusedError, RestUnavailableError
-from producers.weight import WeightBudget
+from producers.exchange.page import next_page
+from producers.exchange.rest import RestClient, RestRefusedError, RestUnavailableError
+from producers.exchange.weight import WeightBudget
+from producers.live.listener import CandleListener
 from shared.candle import Candle, Series
 from shared.interval import MINUTE_MS, Interval
 from shared.market import Market
-from shared.sections import ExchangeSettings
+from shared.settings.model import ExchangeSettings
 
 SERIES = Series(Market.SPOT, "BTCUSDT", Interval.M1)
 

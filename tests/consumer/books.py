@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import redis
 
-from consumer.layout import partition_span, series_folder
-from consumer.ledger import Ledger, SeriesLedger
-from consumer.letters import ENTRY_PREFIX
-from shared.broker import Keys
+from consumer.group.dead_letters import ENTRY_PREFIX
+from consumer.storage.layout import partition_span, series_folder
+from consumer.storage.metadata import Ledger, SeriesLedger
+from shared.broker.entry import encode_entry
+from shared.broker.keys import Keys
 from shared.candle import Candle, Series
-from shared.entry import encode_entry
 from shared.market import Market
-from shared.note import Note, NoteKind
-from shared.settings import Settings
+from shared.series_fact import Note, NoteKind
+from shared.settings.model import Settings
 from shared.spans import Spans
 
 TAG = b"tag"

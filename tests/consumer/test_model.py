@@ -35,20 +35,21 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis.exceptions import RedisError
 
 import consumer.writer
-from consumer.compact import join_month
-from consumer.files import Staging
-from consumer.layout import Period, partition_name, partition_span, series_folder
-from consumer.letters import drop, letters, requeue
-from consumer.store import Store
+from consumer.dataset.compact import join_month
+from consumer.group.dead_letters import drop, letters, requeue
+from consumer.storage.durable import Staging
+from consumer.storage.layout import Period, partition_name, partition_span, series_folder
+from consumer.storage.store import Store
 from consumer.writer import Writer
-from shared.broker import CONNECTION_ERRORS, Keys
+from shared.broker.client import CONNECTION_ERRORS
+from shared.broker.entry import encode_entry
+from shared.broker.keys import Keys
 from shared.candle import Series
-from shared.entry import encode_entry
 from shared.errors import SeriesLockedError
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
 from shared.market import Market
-from shared.note import Note, NoteKind
-from shared.settings import Settings
+from shared.series_fact import Note, NoteKind
+from shared.settings.model import Settings
 from tests.conftest import JUNE_30, RealServer, make_candle
 from tests.consumer.books import TAG, Books
 from tests.consumer.interruption import cut_off, killed, overtaken

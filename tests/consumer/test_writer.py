@@ -20,24 +20,25 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-import consumer.store
+import consumer.storage.store
 import consumer.writer
-from consumer.aside import Aside
-from consumer.layout import series_folder
-from consumer.ledger import Ledger
-from consumer.letters import letters
-from consumer.read import read_rows
-from consumer.table import rows_from_candles
+from consumer.dataset.read import read_rows
+from consumer.group.dead_letters import letters
+from consumer.storage.layout import series_folder
+from consumer.storage.metadata import Ledger
+from consumer.storage.quarantine import Aside
+from consumer.storage.table import rows_from_candles
 from consumer.writer import Writer
-from shared.broker import Keys
+from shared.broker.entry import encode_entry
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Candle, Series
-from shared.entry import encode_entry
 from shared.errors import BrokerError, StoreError
-from shared.heartbeat import heartbeats
 from shared.interval import Interval
 from shared.market import Market
-from shared.note import Note, NoteKind
-from shared.settings import Settings, load_settings
+from shared.series_fact import Note, NoteKind
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
 from shared.spans import Spans
 from tests.conftest import BTC, JUNE_30, MINUTE, make_candle, wait_until
 
@@ -337,7 +338,7 @@ def test_a_rebuild_goes_on_beside_what_cannot_be_stored(
             raise ZeroDivisionError("poison")
         return real(items)
 
-    monkeypatch.setattr(consumer.store, "rows_from_candles", refuse)
+    monkeypatch.setattr(consumer.storage.store, "rows_from_candles", refuse)
     settings = make_settings()
     path = settings.candles_folder / series_folder(BTC) / "2024-06-30.parquet"
     stream = keys.candles(Market.USDT_FUTURES)
@@ -412,7 +413,7 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
             raise ZeroDivisionError("poison")
         return real(items)
 
-    monkeypatch.setattr(consumer.store, "rows_from_candles", merge)
+    monkeypatch.setattr(consumer.storage.store, "rows_from_candles", merge)
     publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666"), *candles(3, ETH)])
     with writing(settings) as writer:
         wait_until(lambda: stored(settings) == [0, 1, 2] and stored(settings, ETH) == [0, 1, 2])
@@ -437,21 +438,21 @@ def test_a_fault_that_meets_everything_gives_nothing_up(
         tried.append(len(items))
         raise ZeroDivisionError("a library that was replaced under us")
 
-    monkeypatch.setattr(consumer.store, "rows_from_candles", refuse)
+    monkeypatch.setattr(consumer.storage.store, "rows_from_candles", refuse)
     publish(client, keys, candles(3))
     with writing(settings):
         wait_until(lambda: len(tried) > 30)
         assert pending(client, keys) == 3
         assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0
-        monkeypatch.setattr(consumer.store, "rows_from_candles", real)
+        monkeypatch.setattr(consumer.storage.store, "rows_from_candles", real)
         wait_until(lambda: stored(settings) == [0, 1, 2] and pending(client, keys) == 0)
 
 
 POISONED = """
 import os, sys
-import consumer.store
+import consumer.storage.store
 from candlewick.cli import main
-real = consumer.store.rows_from_candles
+real = consumer.storage.store.rows_from_candles
 def merge(items):
     if any(item.close == "666" for item in items):
         os._exit(139)

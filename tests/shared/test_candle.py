@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.broker.entry import decode_entry, encode_entry
 from shared.candle import Candle, Series, checked_symbol
-from shared.entry import decode_entry, encode_entry
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market

@@ -10,8 +10,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from simulator.faults import Faults
-from simulator.server import Simulator, SimulatorOptions
+from simulator.faults.model import Faults
+from simulator.server.simulator import Simulator, SimulatorOptions
 from tests.conftest import JUNE_30
 
 

@@ -1,0 +1,234 @@
+"""Where files of Binance's archive come from: a folder that mirrors it, or a web address.
+
+Both answer the same question, a file by its value, and hand over bytes whose checksum has been verified. Each keeps
+three things apart: the archive does not have the file (None), the file is there and is refused (``ArchiveError``), and
+the archive itself cannot be reached (``ArchiveUnreachableError``), which is said only after several tries.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from candlewick.backfill.archive_format import CHECKSUM_SUFFIX, ArchiveError, ArchiveFile, verify
+from consumer.storage.layout import SUFFIX, partition_span
+from shared.candle import Series
+from shared.errors import CandlewickError
+from shared.interval import DAY_MS
+from shared.market import Market
+from shared.process.backoff import backoff
+from shared.settings.types import without_secrets
+
+_FIRST_TRIES, _TRIES = 4, 10  # a second or two before it has ever answered, a minute or so after
+_CHECKSUM_BYTES = 4096
+_MARKET_FOLDERS = {"spot": Market.SPOT, "um": Market.USDT_FUTURES, "cm": Market.COIN_FUTURES}
+_MARKET_FOLDERS |= {market.value: market for market in Market}
+
+
+class ArchiveUnreachableError(Exception):
+    """The archive does not answer; the text says why."""
+
+
+class Found(NamedTuple):
+    """A file of the archive: where it lies, and its verified bytes."""
+
+    where: str
+    content: bytes
+
+
+class Archive(Protocol):
+    """What both can do."""
+
+    async def get(self, file: ArchiveFile) -> Found | None:
+        """A file's bytes; None where the archive does not have it.
+
+        Raises:
+            ArchiveError: when it is there and is refused. The text names the file.
+            ArchiveUnreachableError: when the archive does not answer.
+        """
+
+    def end_ms(self, series: Series) -> int | None:
+        """Up to where the archive may have files of a series, as far as it can tell without asking the exchange."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+def open_archive(text: str, timeout_seconds: float, *, unverified: bool) -> Archive:
+    """The archive that ``--archive`` names.
+
+    Args:
+        text: an address that begins with http:// or https://, or a folder.
+        timeout_seconds: longest wait for an answer.
+        unverified: whether files without a CHECKSUM beside them are taken too.
+
+    Raises:
+        CandlewickError: when it is neither.
+    """
+    if text.startswith(("http://", "https://")):
+        try:
+            host = httpx.URL(text).host
+        except httpx.InvalidURL:
+            host = ""
+        if not host:
+            raise CandlewickError(f"--archive {text!r} names no host")
+        return WebArchive(text, timeout_seconds, unverified=unverified)
+    if not Path(text).is_dir():
+        raise CandlewickError(f"--archive {text!r} is neither a folder nor an address that begins with https://")
+    return FolderArchive(Path(text), unverified=unverified)
+
+
+class FolderArchive:
+    """A folder: the archive's whole tree, with or without its leading ``data/``, or MARKET/FILE, or FILE.
+
+    In a folder whose own name is another market's nothing is looked for as plain FILE: names do not tell the market.
+    """
+
+    def __init__(self, root: Path, *, unverified: bool = False) -> None:
+        self._root = root
+        self._unverified = unverified
+
+    async def get(self, file: ArchiveFile) -> Found | None:  # noqa: D102 # as the protocol says
+        return await asyncio.to_thread(self._get, file)
+
+    def end_ms(self, series: Series) -> int | None:
+        """The end of the last file of a series, by its name."""
+        ends = [0]
+        for sample in (ArchiveFile.month(series, 0), ArchiveFile.day(series, 0)):
+            for place in self._places(sample):
+                names = place.parent.glob(f"{series.symbol}-{series.interval.on_disk}-*.zip")
+                ends += [end for path in names if (end := _end_of_name(series, path.name))]
+        return max(ends) or None
+
+    async def close(self) -> None:  # noqa: D102
+        pass
+
+    def _get(self, file: ArchiveFile) -> Found | None:
+        path = next((path for path in self._places(file) if path.is_file()), None)
+        if path is None:
+            return None
+        beside = path.with_name(path.name + CHECKSUM_SUFFIX)
+        try:
+            if path.stat().st_size > file.most_bytes:
+                raise ArchiveError(f"{path} is refused: {_too_large(file.most_bytes)}")
+            content = path.read_bytes()
+            checksum = beside.read_text("utf-8", "replace")[:_CHECKSUM_BYTES] if beside.is_file() else None
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be read: {error.strerror}") from None
+        return _verified(str(path), content, checksum, unverified=self._unverified)
+
+    def _places(self, file: ArchiveFile) -> Iterator[Path]:
+        market = file.series.market
+        yield self._root / file.path
+        yield self._root / file.path.removeprefix("data/")
+        yield self._root / market.value / file.name
+        if _MARKET_FOLDERS.get(self._root.resolve().name, market) is market:
+            yield self._root / file.name
+
+
+class WebArchive:
+    """A web address that serves the archive's tree, such as https://data.binance.vision, or a mirror's.
+
+    Proxies are taken from the environment. What fails for want of a connection or by the server's fault (5xx, 429) is
+    tried again a few times.
+    """
+
+    def __init__(self, address: str, timeout_seconds: float, *, unverified: bool = False) -> None:
+        self._address = address.rstrip("/").removesuffix("/data")
+        self._unverified = unverified
+        self._trouble: str | None = None
+        self._has_answered = False
+        try:
+            self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=True)
+        except (ImportError, ValueError) as error:
+            raise CandlewickError(f"the proxy in the environment cannot be used for the archive: {error}") from None
+
+    async def get(self, file: ArchiveFile) -> Found | None:  # noqa: D102 # as the protocol says
+        address = f"{self._address}/{quote(file.path)}"
+        content = await self._download(address, file.most_bytes)
+        if content is None:
+            return None
+        checksum = await self._download(address + CHECKSUM_SUFFIX, _CHECKSUM_BYTES)
+        text = None if checksum is None else checksum.decode("utf-8", "replace")
+        return _verified(_shown(address), content, text, unverified=self._unverified)
+
+    def end_ms(self, series: Series) -> int | None:  # noqa: ARG002 # the archive is the same for all
+        """The last midnight by this host's clock: the archive is made of whole days."""
+        now_ms = time.time_ns() // 1_000_000
+        return now_ms - now_ms % DAY_MS
+
+    async def close(self) -> None:  # noqa: D102
+        await self._client.aclose()
+
+    async def _download(self, address: str, most_bytes: int) -> bytes | None:
+        """A whole body, after as many tries as it takes; None for 404."""
+        if self._trouble is not None:
+            raise ArchiveUnreachableError(self._trouble)
+        delays = backoff(0.2, 30.0)
+        for tries in itertools.count(1):
+            try:
+                status, content = await self._once(address, most_bytes)
+            except (httpx.HTTPError, OSError) as error:
+                if tries >= (_TRIES if self._has_answered else _FIRST_TRIES):
+                    self._trouble = f"{_shown(self._address)}: {error or type(error).__name__}"
+                    raise ArchiveUnreachableError(self._trouble) from None
+            else:
+                self._has_answered = True
+                if status == httpx.codes.NOT_FOUND:
+                    return None
+                if status == httpx.codes.OK:
+                    return content
+                if tries >= _FIRST_TRIES or not _may_pass(status):
+                    raise ArchiveError(f"{_shown(address)} cannot be had: the archive answers {status}")
+            await asyncio.sleep(next(delays))
+        raise AssertionError  # the loop returns or raises
+
+    async def _once(self, address: str, most_bytes: int) -> tuple[int, bytes]:
+        content = bytearray()
+        async with self._client.stream("GET", address) as answer:
+            if answer.status_code != httpx.codes.OK:
+                return answer.status_code, b""
+            async for chunk in answer.aiter_bytes():
+                content += chunk
+                if len(content) > most_bytes:
+                    raise ArchiveError(f"{_shown(address)} is refused: {_too_large(most_bytes)}")
+        return httpx.codes.OK, bytes(content)
+
+
+def _verified(where: str, content: bytes, checksum: str | None, *, unverified: bool) -> Found:
+    """A file whose checksum holds, or one without a checksum if that is allowed."""
+    if checksum is None:
+        if not unverified:
+            raise ArchiveError(f"{where} is refused: there is no CHECKSUM beside it (--unverified takes it)")
+        return Found(where, content)
+    try:
+        verify(content, checksum)
+    except ArchiveError as error:
+        raise ArchiveError(f"{where} is refused: {error}") from None
+    return Found(where, content)
+
+
+def _may_pass(status: int) -> bool:
+    """Whether an answer may be another one in a moment."""
+    return status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS
+
+
+def _too_large(most_bytes: int) -> str:
+    return f"it is larger than {most_bytes:,} bytes, more than its klines can take"
+
+
+def _shown(address: str) -> str:
+    """An address without a password."""
+    return without_secrets(address) if "@" in urlsplit(address).netloc else address
+
+
+def _end_of_name(series: Series, name: str) -> int | None:
+    """The end of the period that a file's name tells; None for other names."""
+    stem = name.removesuffix(".zip").removeprefix(f"{series.symbol}-{series.interval.on_disk}-")
+    span = partition_span(stem + SUFFIX)  # months and days are spelled the same there
+    return None if span is None else span[1]

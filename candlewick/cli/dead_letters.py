@@ -1,0 +1,161 @@
+"""``candlewick dead-letters``: entries that could not be stored, and what becomes of them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from candlewick.cli.options import Broker, Config, Data, broker_connection
+
+if TYPE_CHECKING:
+    from consumer.group.dead_letters import Letter
+    from shared.broker.keys import Keys
+
+app = typer.Typer(no_args_is_help=True, help="Look at entries that could not be stored, put them back or drop them.")
+
+MarketName = Annotated[str, typer.Argument(metavar="MARKET", help="spot, usdt_futures or coin_futures.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids as `list` shows them.")]
+All = Annotated[bool, typer.Option("--all", help="All of the market's letters.")]
+
+
+@app.command("list")
+def list_letters(
+    market: Annotated[str | None, typer.Argument(metavar="[MARKET]", help="Only this market. [default: all]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, a letter a line.")] = False,
+    config: Config = None,
+    data: Data = None,
+    broker: Broker = None,
+) -> None:
+    """Show every dead letter: its id, when, why, and what it was."""
+    from candlewick.cli.arguments import parse_market
+    from consumer.group.dead_letters import letters
+    from shared.market import Market
+    from shared.text import counted
+
+    markets = (parse_market(market),) if market else tuple(Market)
+    count = 0
+    with broker_connection(config, data, broker) as (client, keys):
+        for one in markets:
+            for letter in letters(client, keys, one):
+                count += 1
+                print(
+                    _as_json(letter)
+                    if json
+                    else f"{one} {letter.id} {letter.written} {_name(letter)}: {_line(letter.reason)}"
+                )
+    if not json:
+        print(counted(count, "dead letter"))
+
+
+@app.command()
+def show(
+    market: MarketName,
+    number: Annotated[str, typer.Argument(metavar="ID", help="Id as `list` shows it.")],
+    config: Config = None,
+    data: Data = None,
+    broker: Broker = None,
+) -> None:
+    """Show one dead letter with every field of its entry."""
+    from candlewick.cli.arguments import parse_market
+    from consumer.group.dead_letters import chosen
+
+    with broker_connection(config, data, broker) as (client, keys):
+        (letter,) = chosen(client, keys, parse_market(market), [number])
+    for name, value in (
+        ("id", letter.id),
+        ("written", letter.written),
+        ("reason", _line(letter.reason)),
+        ("entry", _line(letter.entry_id)),
+        ("writer", _line(letter.consumer)),
+        ("kept", "a part: it was too large" if letter.is_cut else "whole"),
+        *((f"  {_text(name)}", _text(value)) for name, value in letter.fields.items()),
+    ):
+        print(f"{name:<32} {value}")
+
+
+@app.command()
+def requeue(
+    market: MarketName,
+    ids: Ids = None,
+    everything: All = False,
+    config: Config = None,
+    data: Data = None,
+    broker: Broker = None,
+) -> None:
+    """Put entries back into their stream, to be tried once more; --all leaves those that were not kept whole."""
+    from consumer.group.dead_letters import requeue as put_back
+    from shared.text import counted
+
+    def act(client: Any, keys: "Keys", letter: "Letter") -> bool:
+        return not (everything and letter.is_cut) and put_back(client, keys, letter)
+
+    done = _act(act, market, ids, everything, (config, data, broker))
+    print(f"put back {counted(done, 'entry', 'entries')}")
+
+
+@app.command()
+def drop(
+    market: MarketName,
+    ids: Ids = None,
+    everything: All = False,
+    config: Config = None,
+    data: Data = None,
+    broker: Broker = None,
+) -> None:
+    """Forget letters. There is no way back."""
+    from consumer.group.dead_letters import drop as act
+    from shared.text import counted
+
+    done = _act(act, market, ids, everything, (config, data, broker))
+    print(f"dropped {counted(done, 'dead letter')}")
+
+
+def _act(
+    act: "Callable[[Any, Keys, Letter], bool]",
+    market: str,
+    ids: list[str] | None,
+    everything: bool,
+    where: tuple[Config, Data, Broker],
+) -> int:
+    """Do something with the letters that were named, or with all; with how many it was done."""
+    from candlewick.cli.arguments import parse_market
+    from consumer.group.dead_letters import chosen, letters
+    from shared.errors import SettingsError
+
+    chosen_market = parse_market(market)
+    if bool(ids) == everything:
+        raise SettingsError("name dead letters by their ids, or all of them with --all")
+    with broker_connection(*where) as (client, keys):
+        found = letters(client, keys, chosen_market) if everything else chosen(client, keys, chosen_market, ids or [])
+        return sum(act(client, keys, letter) for letter in list(found))
+
+
+def _name(letter: "Letter") -> str:
+    return f"{_text(letter.fields.get(b'symbol', b'?'))}-{_text(letter.fields.get(b'interval', b'?'))}"
+
+
+def _text(value: bytes) -> str:
+    """Bytes for a terminal: nothing in them can move its cursor."""
+    return _line(value.decode(errors="replace"))
+
+
+def _line(text: str) -> str:
+    return text[:200] if text.isprintable() else repr(text)[:200]
+
+
+def _as_json(letter: "Letter") -> str:
+    import orjson
+
+    body = {
+        "market": letter.market.value,
+        "id": letter.id,
+        "written": letter.written,
+        "reason": letter.reason,
+        "entry_id": letter.entry_id,
+        "writer": letter.consumer,
+        "cut": letter.is_cut,
+        "entry": {
+            name.decode(errors="replace"): value.decode(errors="replace") for name, value in letter.fields.items()
+        },
+    }
+    return orjson.dumps(body).decode()

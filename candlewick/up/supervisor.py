@@ -1,0 +1,238 @@
+"""``candlewick up``: the broker, a producer a market and the writer as processes of their own, watched and stopped.
+
+A process that dies is started again, with back-off; one that leaves with code 2 has found a mistake that only its
+user can mend, and everything stops. At SIGTERM or Ctrl-C the producers go first and hand over what they hold, then
+the writer flushes, then the embedded broker ends: within ten seconds, or what is left is killed, which loses nothing
+that the broker has taken. A second signal kills at once.
+
+Every process logs to the same standard error under its own name. Each holds the reading end of a pipe whose other
+end the supervisor holds: should the supervisor be killed, the pipe closes and they stop in good order by themselves.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from candlewick.up import embedded
+from candlewick.up.child import COMMAND, SUPERVISED
+from shared.broker.client import broker_name
+from shared.errors import CandlewickError, SettingsError
+from shared.market import Market
+from shared.process.backoff import backoff
+from shared.process.stopping import StopRequests, stop_signals
+from shared.settings.model import Settings
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.2
+_BROKER_SECONDS = 1.0
+_PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a producer to hand over
+_WRITER_GRACE_SECONDS = 2.4
+_USER_ERROR = 2
+_HEALTHY_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that is to run, and what became of it."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    delays: Iterator[float] = field(default_factory=lambda: backoff(first_seconds=0.5, most_seconds=30))
+
+    def start(self) -> None:
+        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            [*COMMAND, *self.arguments],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ | self.environment | {SUPERVISED: "1"},
+        )
+
+    @property
+    def code(self) -> int | None:
+        """Exit code, once it has ended."""
+        return None if self.process is None else self.process.poll()
+
+
+class PidFile:
+    """``candlewick.pid`` in the data folder: who runs here. Locked while its process lives, empty when nobody does.
+
+    Args:
+        folder: the data folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "candlewick.pid"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the file for this process.
+
+        Raises:
+            SettingsError: when another process holds it, or the folder cannot be used.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SettingsError(f"data folder {self.path.parent} cannot be used: {error}") from error
+        try:
+            if not self._lock(fd):
+                raise SettingsError(
+                    f"Candlewick already runs on {self.path.parent} (process {self.path.read_text().strip()}): "
+                    "`candlewick down` stops it"
+                )
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            yield
+            os.ftruncate(fd, 0)
+        finally:
+            os.close(fd)
+
+    def running(self) -> int | None:
+        """Process id of whoever holds the file; None when nobody does."""
+        try:
+            with self.path.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read())
+        except (FileNotFoundError, ValueError):
+            return None
+        return None
+
+    @staticmethod
+    def _lock(fd: int) -> bool:
+        """Take the lock; somebody who only looks has it for an instant, so try more than once."""
+        for _ in range(5):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+
+class Supervisor:
+    """Runs the whole pipeline on this machine until it is told to stop.
+
+    Args:
+        settings: the settings in force.
+        flags: command-line flags that every process gets.
+        environment: variables that every process gets: what must not be seen in a list of processes.
+    """
+
+    def __init__(self, settings: Settings, flags: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        markets = [market for market in Market if settings.groups(market)]
+        if not markets:
+            raise SettingsError("the settings record nothing: add symbols and intervals under [[record]]")
+        self._producers = [Child(market, ("produce", market, *flags), environment) for market in markets]
+        self._writer = Child("writer", ("write", *flags), environment)
+        self._requests = StopRequests()
+        self._kill = False
+        self._broker_asked_at = 0.0
+
+    def stop(self, *_: object) -> None:
+        """Ask ``run`` to stop; asked a second time, it kills. Safe from a signal handler."""
+        self._kill = self._requests.ask() == "again" or self._kill
+
+    def run(self, seconds: float | None = None) -> int:
+        """Run until stopped, or for so many seconds.
+
+        Returns:
+            An exit code: 0 after an orderly stop; 1 when at the end a process was down or could not hand over
+            everything; 2 when a process found a mistake that only the user can mend.
+        """
+        for number in stop_signals():
+            signal.signal(number, self.stop)
+        with PidFile(self._settings.data.folder).held():
+            if not self._settings.broker.url:
+                started = embedded.start(self._settings, lambda: self._requests.asked)
+                log.info("%s %s", "started" if started else "found", broker_name(self._settings))
+            code = 0
+            try:
+                code = self._watch(None if seconds is None else time.monotonic() + seconds)
+            finally:
+                self._stop_all()
+            return code or int(self._anything_failed())
+
+    def _anything_failed(self) -> bool:
+        """Whether, at the end, a process was down or left with an error, as when it could not hand over candles."""
+        return any(child.code != 0 for child in (self._writer, *self._producers)) and not self._kill
+
+    def _watch(self, until: float | None) -> int:
+        children = [self._writer, *self._producers]
+        while not self._requests.asked and (until is None or time.monotonic() < until):
+            for child in children:
+                if child.process is not None and child.code is not None:
+                    if child.code == _USER_ERROR:
+                        return _USER_ERROR
+                    self._plan_restart(child)
+                elif child.process is None and time.monotonic() >= child.start_at:
+                    child.start()
+            self._keep_broker()
+            time.sleep(_POLL_SECONDS)
+        return 0
+
+    def _keep_broker(self) -> None:
+        """Start the embedded broker again when it has died; the others wait for it and hold what they have."""
+        if self._settings.broker.url or time.monotonic() - self._broker_asked_at < _BROKER_SECONDS:
+            return
+        self._broker_asked_at = time.monotonic()
+        try:
+            if not embedded.is_running(self._settings):
+                log.error("the embedded broker is gone; starting it again")
+                embedded.start(self._settings, lambda: self._requests.asked)
+        except (CandlewickError, OSError) as error:
+            log.error("the embedded broker cannot be started: %s", error)
+
+    def _plan_restart(self, child: Child) -> None:
+        if time.monotonic() - child.started_at > _HEALTHY_SECONDS:
+            child.delays = backoff(first_seconds=0.5, most_seconds=30)
+        delay = next(child.delays)
+        log.error("%s ended with code %s; starting it again in %.1f s", child.name, child.code, delay)
+        child.process, child.start_at = None, time.monotonic() + delay
+
+    def _stop_all(self) -> None:
+        log.info("stopping: producers hand over, the writer flushes")
+        self._stop_group(self._producers, self._settings.publisher.drain_seconds + _PRODUCER_GRACE_SECONDS)
+        self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
+        if not self._settings.broker.url and embedded.is_ours(self._settings):
+            embedded.stop(self._settings)
+        log.info("stopped")
+
+    def _stop_group(self, children: Sequence[Child], grace_seconds: float) -> None:
+        running = [child for child in children if child.process is not None]
+        for child in running:
+            self._signal(child, signal.SIGTERM)
+        deadline = time.monotonic() + grace_seconds
+        while any(child.code is None for child in running) and time.monotonic() < deadline and not self._kill:
+            time.sleep(_POLL_SECONDS / 4)
+        for child in running:
+            if child.code is None:
+                log.warning("%s does not stop in time: killing it", child.name)
+                self._signal(child, signal.SIGKILL)
+            if child.process is not None:
+                child.process.wait()
+                if child.process.stdin is not None:
+                    child.process.stdin.close()
+
+    @staticmethod
+    def _signal(child: Child, number: signal.Signals) -> None:
+        if child.process is not None and child.process.poll() is None:
+            child.process.send_signal(number)

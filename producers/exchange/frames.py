@@ -1,0 +1,183 @@
+"""Bytes of one WebSocket message to what they mean. Pure: no clock, no network.
+
+Whatever the bytes are, ``parse_frame`` returns one of the outcomes below and raises nothing. Most frames are open
+klines, pushed many times before their candle closes: they are told from the rest by a byte search and never
+decoded. The format is Binance's "Kline/Candlestick Streams", with or without the combined stream's envelope
+(docs/binance.md has an example and the variations seen).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from shared.candle import Candle, checked_candle
+from shared.errors import MalformedCandleError
+from shared.market import Market
+from shared.text import shown, told
+
+_EXCERPT_BYTES = 200
+_CLOSED_KEY = b'"x":'
+_FALSE = (b"false", b" false")
+_EVENT_TIME = re.compile(rb'"E":\s?(\d{1,15})\b')
+
+
+@dataclass(frozen=True, slots=True)
+class OpenKline:
+    """A kline that has not closed yet: nothing to record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The exchange's answer to one of our messages.
+
+    Attributes:
+        id: the message's id, None where the exchange named none.
+        error: None when it was accepted.
+        channels: the answer to LIST_SUBSCRIPTIONS, else None.
+    """
+
+    id: int | None
+    error: str | None
+    channels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The exchange announces that it will close the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotKline:
+    """A well-formed event of another kind.
+
+    Attributes:
+        event: its name, such as ``aggTrade``.
+    """
+
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are nothing we know.
+
+    Attributes:
+        reason: what is wrong with them.
+        excerpt: the first of them, at most 200.
+    """
+
+    reason: str
+    excerpt: bytes
+
+
+Frame = Candle | OpenKline | Control | Shutdown | NotKline | Malformed
+
+OPEN_KLINE = OpenKline()
+
+
+def is_open_kline(frame: bytes) -> bool:
+    """Whether a message is an open kline, told without decoding it.
+
+    True only when its one and only ``"x"`` is false, in either of the exchange's spellings (USDT-M puts a space after
+    commas and may after colons). False means no more than that it has to be decoded.
+    """
+    at = frame.find(_CLOSED_KEY)
+    return at >= 0 and frame.startswith(_FALSE, at + 4) and frame.find(_CLOSED_KEY, at + 4) < 0
+
+
+def parse_frame(frame: bytes, market: Market, receive_time_ms: int) -> Frame:
+    """What one message means.
+
+    Args:
+        frame: the message's payload.
+        market: the market whose connection it came from.
+        receive_time_ms: the local clock, kept in the candle for information.
+    """
+    if is_open_kline(frame):
+        return OPEN_KLINE
+    try:
+        message = orjson.loads(frame)
+    except orjson.JSONDecodeError as error:
+        return Malformed(f"not JSON: {error}", frame[:_EXCERPT_BYTES])
+    if not isinstance(message, dict):
+        return Malformed("not a JSON object", frame[:_EXCERPT_BYTES])
+    try:
+        return _parse_message(message, market, receive_time_ms)
+    except MalformedCandleError as error:
+        return Malformed(str(error), frame[:_EXCERPT_BYTES])
+
+
+def _parse_message(message: dict[str, Any], market: Market, receive_time_ms: int) -> Frame:
+    event = message.get("data") if "stream" in message else message
+    if not isinstance(event, dict):
+        raise MalformedCandleError("the envelope holds no event")
+    name = event.get("e")
+    if name == "kline":
+        return _parse_kline(event, market, receive_time_ms)
+    if name == "serverShutdown":
+        return Shutdown()
+    if isinstance(name, str):
+        return NotKline(name)
+    if "result" in message or "error" in message:
+        return _parse_control(message)
+    raise MalformedCandleError("neither an event nor an answer")
+
+
+def _parse_kline(event: dict[str, Any], market: Market, receive_time_ms: int) -> Frame:
+    kline = event.get("k")
+    if not isinstance(kline, dict):
+        raise MalformedCandleError("the event holds no kline")
+    closed = kline.get("x")
+    if closed is False:
+        return OPEN_KLINE
+    if closed is not True:
+        raise MalformedCandleError(f"x is {shown(closed)}, neither true nor false")
+    return checked_candle(
+        market=market,
+        symbol=kline.get("s"),
+        interval=kline.get("i"),
+        open_time_ms=kline.get("t"),
+        decimals=(
+            kline.get("o"),
+            kline.get("h"),
+            kline.get("l"),
+            kline.get("c"),
+            kline.get("v"),
+            kline.get("q"),
+            kline.get("V"),
+            kline.get("Q"),
+        ),
+        trade_num=kline.get("n"),
+        source="websocket",
+        event_time_ms=event.get("E"),
+        receive_time_ms=receive_time_ms,
+    )
+
+
+def _parse_control(message: dict[str, Any]) -> Control:
+    number = message.get("id")
+    number = number if type(number) is int else None
+    error = message.get("error")
+    if error is not None:
+        return Control(
+            number,
+            f"{told(error.get('msg'))} (code {told(error.get('code'))})" if isinstance(error, dict) else told(error),
+        )
+    result = message.get("result")
+    channels = tuple(one for one in result if isinstance(one, str)) if isinstance(result, list) else None
+    return Control(number, None, channels)
+
+
+def peek_event_time_ms(frame: bytes) -> int | None:
+    """The exchange's time in a frame, read without decoding it; None where it shows none."""
+    found = _EVENT_TIME.search(frame)
+    return int(found[1]) if found else None
+
+
+def peek_channel(frame: bytes) -> str | None:
+    """The channel that a combined-stream frame came through, read without decoding it; None without envelope."""
+    if not frame.startswith(b'{"stream":"'):
+        return None
+    return frame[11 : frame.find(b'"', 11)].decode(errors="replace")

@@ -1,0 +1,282 @@
+"""REST: klines, the exchange's time and its list of symbols, within the weight budget.
+
+One ``RestClient`` a process. Every call waits for its weight, and every answer's weight, 429 and 418 go back to the
+budget that all processes of the host share. Whatever goes wrong is one of two errors: ``RestUnavailableError`` says
+that the same call may succeed later (no connection, a time-out, a server's fault, a ban), ``RestRefusedError`` that the
+exchange will not answer this very question (an unknown symbol). Nothing here retries.
+
+Source of the format: Binance's REST documentation, "Kline/Candlestick Data" and "Exchange Information"; docs/binance.md
+names what bites.
+"""
+
+import asyncio
+import logging
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import orjson
+
+from producers.exchange.page import Answer, Page, klines_weight
+from producers.exchange.symbols import Listing, parse_listings
+from producers.exchange.weight import PoolClosedError, WeightBudget
+from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
+from shared.errors import MalformedCandleError, SettingsError
+from shared.market import Market
+from shared.settings.model import ExchangeSettings
+from shared.text import told
+
+log = logging.getLogger(__name__)
+
+_OK, _TOO_MANY, _TEAPOT, _SERVER_FAULT = 200, 429, 418, 500
+_DEFAULT_RETRY_SECONDS = 60.0
+_INFO_WEIGHT = {Market.SPOT: 20, Market.USDT_FUTURES: 1, Market.COIN_FUTURES: 1}
+_ROW_COLUMNS = 11
+_MOST_BYTES = {"time": 2**16, "klines": 2**22, "exchangeInfo": 2**26}
+"""More bytes than any true answer takes: exchangeInfo of spot is 15 MB."""
+_MOST_DIGITS = 9
+_ROWS_LOGGED = 10
+
+
+class RestUnavailableError(Exception):
+    """The exchange did not answer this time; the text says why. The same call may succeed later.
+
+    Attributes:
+        seconds: how long the exchange wants to be left alone; 0 where it did not say.
+    """
+
+    def __init__(self, text: str, seconds: float = 0.0) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class RestRefusedError(Exception):
+    """The exchange will not answer this question; the text is its own.
+
+    Attributes:
+        code: Binance's error code, such as -1121 for an unknown symbol; 0 where it gave none.
+    """
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(slots=True)
+class RestCounters:
+    """What a process asked over REST since it started."""
+
+    requests: int = 0
+    weight: int = 0
+    failures: int = 0
+    refused_rows: int = 0
+
+
+class RestClient:
+    """One market's REST calls, over connections that are kept until ``close``.
+
+    Args:
+        market: which.
+        settings: addresses and time-outs.
+        budget: whose weight is charged.
+
+    Raises:
+        SettingsError: when a proxy in the environment is of a kind that needs another package.
+    """
+
+    def __init__(self, market: Market, settings: ExchangeSettings, budget: WeightBudget) -> None:
+        self.market = market
+        self.budget = budget
+        self.counters = RestCounters()
+        self._timeout_seconds = settings.rest_timeout_seconds
+        self._base = settings.rest(market) + market.facts.rest_prefix
+        try:
+            self._client = httpx.AsyncClient(
+                timeout=settings.rest_timeout_seconds,
+                trust_env=not settings.simulator,
+                headers={"Accept-Encoding": "gzip"},  # what ``_fetch`` unpacks
+                limits=httpx.Limits(max_connections=16),
+            )
+        except (ImportError, ValueError) as error:
+            raise SettingsError(f"the proxy in the environment cannot be used for REST: {error}") from None
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+    async def server_time_ms(self) -> int:
+        """The exchange's time. It was not earlier than this when the answer came in."""
+        answer = await self._get("time", {}, weight=1)
+        found = answer.get("serverTime") if isinstance(answer, dict) else None
+        if type(found) is not int or not 0 < found < MAX_TIME_MS:
+            raise RestUnavailableError("the answer to /time holds no serverTime")
+        return found
+
+    async def listings(self) -> Sequence[Listing]:
+        """Every symbol that the exchange lists, with its status."""
+        answer = await self._get("exchangeInfo", {}, weight=_INFO_WEIGHT[self.market])
+        found = parse_listings(self.market, answer)
+        if found is None:
+            raise RestUnavailableError("the answer to /exchangeInfo holds no symbols")
+        return found
+
+    async def klines(self, series: Series, page: Page, closed_before_ms: int) -> Answer:
+        """The closed candles of one page.
+
+        Args:
+            series: which.
+            page: from when, up to when, and how many rows at most.
+            closed_before_ms: the exchange's time, or earlier: a row that ends after it may still be open, and nothing
+                in it would tell, so it is left out.
+
+        Raises:
+            RestUnavailableError: when there is no usable answer.
+            RestRefusedError: when the exchange refuses the question.
+        """
+        question: dict[str, str | int] = {"symbol": series.symbol, "interval": series.interval.value}
+        question |= {"startTime": page.from_ms, "limit": page.limit}
+        if page.end_ms is not None:
+            question["endTime"] = page.end_ms - 1
+        rows = await self._get("klines", question, klines_weight(series.market, page.limit))
+        if not isinstance(rows, list):
+            raise RestUnavailableError("the answer to /klines is no list")
+        candles = [candle for row in rows if (candle := self._candle(series, row, closed_before_ms)) is not None]
+        candles.sort(key=lambda candle: candle.open_time_ms)
+        covered_to = page.covers_to_ms
+        if page.end_ms is None and len(rows) >= page.limit:
+            covered_to = candles[-1].end_time_ms if candles else page.from_ms
+        is_other = any(candle.open_time_ms < page.from_ms for candle in candles)  # an answer to another question
+        return Answer(
+            [candle for candle in candles if candle.end_time_ms <= closed_before_ms],
+            min(covered_to, closed_before_ms),
+            is_other or len(candles) < len(rows),
+        )
+
+    async def first_open_ms(self, series: Series) -> int | None:
+        """Open time of the very first kline of a series; None where there is none, or no way to ask for it (COIN-M)."""
+        if self.market is Market.COIN_FUTURES:
+            return None
+        question = {"symbol": series.symbol, "interval": series.interval.value, "startTime": 0, "limit": 1}
+        rows = await self._get("klines", question, klines_weight(self.market, 1))
+        try:
+            return checked_time("first open time", rows[0][0])
+        except (TypeError, IndexError, KeyError, MalformedCandleError):
+            return None
+
+    def _candle(self, series: Series, row: Any, closed_before_ms: int) -> Candle | None:
+        if not isinstance(row, list) or len(row) < _ROW_COLUMNS:
+            self.counters.refused_rows += 1
+            return None
+        try:
+            return candle_of_row(series, row, closed_before_ms)
+        except MalformedCandleError as error:
+            self.counters.refused_rows += 1
+            if self.counters.refused_rows <= _ROWS_LOGGED or self.counters.refused_rows % 1000 == 0:
+                log.warning("row no. %d that is no candle, of %s: %s", self.counters.refused_rows, series, error)
+            return None
+
+    async def _get(self, path: str, question: dict[str, str | int], weight: int) -> Any:
+        try:
+            await self.budget.acquire(weight)
+        except PoolClosedError as error:
+            raise RestUnavailableError(str(error), error.seconds) from None
+        self.counters.requests += 1
+        self.counters.weight += weight
+        try:
+            async with asyncio.timeout(2 * self._timeout_seconds):  # httpx counts each read by itself
+                answer = await self._fetch(path, question)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            self.counters.failures += 1
+            raise RestUnavailableError(f"{self._base}: {str(error) or type(error).__name__}") from None
+        used = _count(answer.headers.get("X-MBX-USED-WEIGHT-1M", ""))
+        if used is not None:
+            await self.budget.used(used)
+        if answer.status_code in (_TOO_MANY, _TEAPOT):
+            self.counters.failures += 1
+            seconds = _retry_after(answer.headers.get("Retry-After", ""))
+            await self.budget.close(seconds, answer.status_code)
+            raise RestUnavailableError(str(PoolClosedError(seconds, answer.status_code)), seconds)
+        return self._content(answer)
+
+    async def _fetch(self, path: str, question: dict[str, str | int]) -> httpx.Response:
+        """An answer with its body, unpacked and taken in piece by piece, never beyond its bound.
+
+        Raises:
+            httpx.HTTPError: when there is none, or it is larger than any answer of the exchange's.
+        """
+        async with self._client.stream("GET", f"{self._base}/{path}", params=question) as answer:
+            try:
+                body = await _body(answer, _MOST_BYTES[path])
+            except httpx.HTTPError:
+                if answer.status_code == _OK:
+                    raise
+                body = b""  # what it says by its status and headers counts all the same
+        headers = [pair for pair in answer.headers.raw if pair[0].lower() != b"content-encoding"]
+        return httpx.Response(answer.status_code, headers=headers, content=body)
+
+    def _content(self, answer: httpx.Response) -> Any:
+        try:
+            content = orjson.loads(answer.content)
+        except orjson.JSONDecodeError:
+            self.counters.failures += 1
+            raise RestUnavailableError(f"{self._base} answers {answer.status_code} and no JSON") from None
+        if answer.status_code == _OK:
+            return content
+        code = content.get("code") if isinstance(content, dict) else None
+        text = told(content.get("msg", "")) if isinstance(content, dict) else ""
+        if (
+            type(code) is not int
+            or not code
+            or answer.status_code >= _SERVER_FAULT
+            or answer.status_code == httpx.codes.FORBIDDEN
+        ):
+            self.counters.failures += 1
+            raise RestUnavailableError(f"{self._base} answers {answer.status_code} {text}".strip())
+        raise RestRefusedError(f"{text} (code {code})", code)
+
+
+def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int) -> Candle:
+    """A candle from the twelve columns of a REST row; times in milliseconds.
+
+    Raises:
+        MalformedCandleError: naming the value that is wrong.
+    """
+    return checked_candle(
+        market=series.market,
+        symbol=series.symbol,
+        interval=series.interval.value,
+        open_time_ms=row[0],
+        decimals=(row[1], row[2], row[3], row[4], row[5], row[7], row[9], row[10]),
+        trade_num=row[8],
+        source="rest",
+        event_time_ms=event_time_ms,
+        receive_time_ms=time.time_ns() // 1_000_000,
+    )
+
+
+async def _body(answer: httpx.Response, most: int) -> bytes:
+    """The body of an answer that is still to be read, unpacked; httpx.DecodingError beyond so many bytes."""
+    packed = answer.headers.get("Content-Encoding", "identity").lower()
+    if packed not in ("identity", "gzip"):
+        raise httpx.DecodingError(f"a body packed as {packed!r:.40}")
+    unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
+    body = bytearray()
+    async for piece in answer.aiter_raw():
+        try:
+            body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
+        except zlib.error as error:
+            raise httpx.DecodingError(f"a body that is no gzip: {error}") from None
+        if len(body) > most:
+            raise httpx.DecodingError(f"a body of more than {most:,} bytes")
+    return bytes(body)
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+def _retry_after(text: str) -> float:
+    return float(text[:_MOST_DIGITS]) if text.isascii() and text.isdigit() else _DEFAULT_RETRY_SECONDS

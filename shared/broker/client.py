@@ -1,0 +1,148 @@
+"""The broker as both sides see it: key names, how to connect, what must be true of the server.
+
+Any Redis 7.0 or Valkey 8 and above will do. Keys carry the market as hash tag, so in a cluster each market stays
+whole. Nothing here retries: redis-py would repeat a command whose answer was lost, and whoever calls decides
+whether repeating is right (docs/design.md, "Delivery").
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadingError, ResponseError
+from redis.retry import Retry
+
+from shared.errors import BrokerError, ReplicaError
+from shared.settings.model import Settings
+from shared.settings.types import without_secrets
+
+SyncClient = redis.Redis
+AsyncClient = redis.asyncio.Redis
+
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
+"""What a client raises while the broker is away; the same call may succeed later."""
+
+_SUN_PATH_BYTES = 100  # a Unix socket's path holds 104 bytes on macOS, 108 on Linux
+_OLDEST_REDIS = 7
+_FIXED_OPTIONS = ("protocol", "decode_responses", "encoding")  # of a URL; others would change what answers look like
+
+
+def embedded_folder(settings: Settings) -> Path:
+    """Folder of the embedded broker's files."""
+    return settings.data.folder / "broker"
+
+
+def embedded_socket(settings: Settings) -> Path:
+    """Unix socket of the embedded broker.
+
+    It lies in the broker's folder, or, where that path is too long for a socket, in a private folder of the user's
+    among the temporary files, under a name made from the broker's folder.
+    """
+    folder = embedded_folder(settings).resolve()
+    socket = folder / "valkey.sock"
+    if len(os.fsencode(socket)) <= _SUN_PATH_BYTES:
+        return socket
+    private = Path(tempfile.gettempdir()) / f"candlewick-{os.getuid()}"
+    return private / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.sock"
+
+
+def broker_url(settings: Settings) -> str:
+    """The URL to connect to: the setting, or the embedded broker's socket."""
+    if not settings.broker.url:
+        return f"unix://{quote(str(embedded_socket(settings)))}"
+    parts = urlsplit(settings.broker.url)
+    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in _FIXED_OPTIONS]
+    url = urlunsplit(parts._replace(scheme=parts.scheme.replace("valkey", "redis"), query=urlencode(options)))
+    return url if parts.netloc else url.replace(":", "://", 1)  # urlunsplit leaves the slashes of an empty host out
+
+
+def broker_name(settings: Settings) -> str:
+    """The broker's address for people: no user, no password, no options."""
+    if not settings.broker.url:
+        return f"the embedded Valkey at {embedded_socket(settings)}"
+    return without_secrets(settings.broker.url)
+
+
+def sync_client(settings: Settings, timeout_seconds: float | None = None) -> SyncClient:
+    """A blocking client. It does not connect before its first command and never repeats one by itself.
+
+    Args:
+        settings: where the broker is.
+        timeout_seconds: longest wait for an answer; by default ``broker.timeout_seconds``.
+    """
+    try:
+        return redis.Redis.from_url(
+            broker_url(settings),
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=timeout_seconds or settings.broker.timeout_seconds,
+            socket_connect_timeout=settings.broker.timeout_seconds,
+            **_credentials(settings),
+        )
+    except ValueError as error:
+        raise _unusable(settings, error) from None
+
+
+def async_client(settings: Settings) -> AsyncClient:
+    """An asyncio client; otherwise as ``sync_client``."""
+    try:
+        return redis.asyncio.Redis.from_url(
+            broker_url(settings),
+            retry=AsyncRetry(NoBackoff(), 0),
+            socket_timeout=settings.broker.timeout_seconds,
+            socket_connect_timeout=settings.broker.timeout_seconds,
+            **_credentials(settings),
+        )
+    except ValueError as error:
+        raise _unusable(settings, error) from None
+
+
+def _credentials(settings: Settings) -> dict[str, Any]:
+    password = settings.broker.password.get_secret_value()
+    named = {"username": settings.broker.username, "password": password}
+    return {name: value for name, value in named.items() if value}
+
+
+def _unusable(settings: Settings, error: Exception) -> BrokerError:
+    return BrokerError(f"broker.url {broker_name(settings)} cannot be used: {error}")
+
+
+def check_server(info: dict[str, object], name: str) -> None:
+    """Refuse a server that would lose candles.
+
+    Args:
+        info: what INFO answered.
+        name: the broker's address for people.
+
+    Raises:
+        BrokerError: when the server evicts keys or is older than Redis 7.0.
+        ReplicaError: when it is a replica; of one that was a primary before, wait for the end of the fail-over.
+    """
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise BrokerError(
+            f"the broker {name} has maxmemory-policy {policy} and would throw candles away when its memory is full: "
+            "set `maxmemory-policy noeviction`"
+        )
+    version = str(info.get("redis_version", ""))
+    major = version.split(".", maxsplit=1)[0]
+    if major.isdigit() and int(major) < _OLDEST_REDIS:
+        raise BrokerError(f"the broker {name} is version {version}: Redis 7.0 or Valkey 8 is the oldest that works")
+    if info.get("role") == "slave":
+        raise ReplicaError(f"the broker {name} is a read-only replica: use its primary's address")
+
+
+def fatal_answer(error: BaseException, settings: Settings) -> BrokerError | None:
+    """The error to stop with, if the broker's answer will not change by asking again; else None."""
+    if isinstance(error, BusyLoadingError):
+        return None
+    denied = isinstance(error, (AuthenticationError, AuthorizationError))
+    if denied or (isinstance(error, ResponseError) and str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM"))):
+        return BrokerError(f"the broker {broker_name(settings)} refuses the user or password: {error}")
+    return None

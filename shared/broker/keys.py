@@ -1,0 +1,43 @@
+"""Names of the keys in the broker, and who writes and who reads each of them."""
+
+from dataclasses import dataclass
+
+from shared.market import Market
+
+STORED_AT = "stored-at"
+"""Field of ``Keys.stored`` that a writer sets when it has said all it found; no series is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names of the keys under one prefix."""
+
+    prefix: str
+
+    def candles(self, market: Market) -> str:
+        """Stream of a market's closed candles."""
+        return f"{self.prefix}:candles:{{{market}}}"
+
+    def dead_letters(self, market: Market) -> str:
+        """Stream of a market's entries that could not be stored, each with its reason."""
+        return f"{self.prefix}:dead-letters:{{{market}}}"
+
+    def progress(self, market: Market) -> str:
+        """Hash of a market's series: up to where each is safe, as its producers last knew."""
+        return f"{self.prefix}:progress:{{{market}}}"
+
+    def stored(self, market: Market) -> str:
+        """Hash of a market's series: where the newest candle on disk ends, as a writer found it."""
+        return f"{self.prefix}:stored:{{{market}}}"
+
+    def symbols(self, market: Market) -> str:
+        """Hash of what ``candlewick symbols`` added to a market's settings, or took away."""
+        return f"{self.prefix}:symbols:{{{market}}}"
+
+    def starts(self, consumer: str) -> str:
+        """Hash of how often a writer has started since it last stored anything (``consumer.recovery.crash_count``)."""
+        return f"{self.prefix}:starts:{consumer}"
+
+    def heartbeat(self, role: str, name: str) -> str:
+        """What one living process says of itself: JSON that expires."""
+        return f"{self.prefix}:heartbeat:{role}:{name}"

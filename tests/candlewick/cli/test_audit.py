@@ -1,0 +1,100 @@
+"""``candlewick audit``, as a user runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consumer.storage.durable import Staging
+from consumer.storage.layout import series_folder
+from consumer.storage.metadata import Ledger
+from consumer.storage.store import Store
+from shared.candle import Candle, Series
+from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
+from shared.market import Market
+from shared.series_fact import Note, NoteKind
+from simulator.market.klines import Kline, SyntheticSource
+from tests.candlewick.conftest import Run
+from tests.conftest import JUNE_30
+
+SPOT = Series(Market.SPOT, "BTCUSDT", Interval.M1)
+SOURCE = SyntheticSource(1, dict.fromkeys(Market, ("BTCUSDT",)))
+
+
+def candle(series: Series, kline: Kline) -> Candle:
+    values = (kline.open, kline.high, kline.low, kline.close, kline.volume, kline.quote_volume, kline.trades)
+    takers = (kline.taker_volume, kline.taker_quote_volume)
+    return Candle(series, kline.open_time_ms, *values, *takers, "rest", kline.close_time_ms, kline.close_time_ms)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two hours of the simulated exchange's own candles, without twelve minutes, and one row that was changed."""
+    staging = Staging(tmp_path / "data" / "staging")
+    store = Store(tmp_path / "data" / "candles", staging, 5, 0)
+    opens = [JUNE_30 + at * MINUTE_MS for at in range(120) if not 30 <= at < 42]
+    klines = [kline for open_ms in opens if (kline := SOURCE.kline(SPOT, open_ms)) is not None]
+    klines[5] = klines[5]._replace(close=klines[5].open)
+    store.write(SPOT, [candle(SPOT, kline) for kline in klines])
+    notes = [Note(SPOT, NoteKind.BEGAN, JUNE_30, JUNE_30, JUNE_30 + 1)]
+    Ledger(tmp_path / "data" / "ledger").write(SPOT, notes, staging)
+    staging.close()
+    return tmp_path / "data"
+
+
+def test_gaps_are_named_and_counted_and_the_exit_code_tells(candlewick: Run, data: Path) -> None:
+    done = candlewick("audit", "--data", data)
+    assert done.returncode == 1
+    assert "missing from 2024-06-30 00:30:00+00:00 to 2024-06-30 00:42:00+00:00" in done.stdout
+    (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
+    assert (found["expected"], found["stored"], found["missing"]) == (120, 108, 12)
+    assert found["gaps"] == [["2024-06-30T00:30:00+00:00", "2024-06-30T00:42:00+00:00"]]
+    assert candlewick("audit", "spot", "--data", data, "--to", "2024-06-30T00:30").returncode == 0
+    assert candlewick("audit", "spot", "BTCUSDT", "--data", data, "--from", "2024-06-30T00:42").returncode == 0
+
+
+def test_a_series_that_was_never_recorded_is_one_line_and_exit_code_2(candlewick: Run, data: Path) -> None:
+    for arguments, name in (
+        (("spot", "XRPUSDT"), "XRPUSDT was never recorded"),
+        (("coin_futures",), "coin_futures was never recorded"),
+        (("--interval", "1h"), "1h was never recorded"),
+        (("fx",), "market 'fx' is not known"),
+        (("--against", "/nowhere"), "/nowhere"),
+    ):
+        done = candlewick("audit", *arguments, "--data", data)
+        assert done.returncode == 2, done
+        assert name in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    done = candlewick("audit", "--data", data / "nothing")
+    assert (done.returncode, done.stderr) == (2, f"candlewick: nothing was recorded in {data / 'nothing'}\n")
+
+
+def test_a_repair_fetches_what_is_missing_and_nothing_else(
+    candlewick: Run, data: Path, simulator: Callable[..., str]
+) -> None:
+    address = simulator("--speed", 1, "--start", "2024-07-01", "--symbols", "spot:BTCUSDT")
+    folder = data / "candles" / series_folder(SPOT)
+    before = (folder / "2024-06-30.parquet").stat().st_ino
+    compared = candlewick("audit", "--data", data, "--simulator", address, "--against", "rest")
+    assert compared.returncode == 1
+    assert "compared 108 rows: 1 different" in compared.stdout
+    assert " close: " in compared.stdout
+    assert (folder / "2024-06-30.parquet").stat().st_ino == before, "a comparison changes nothing"
+
+    repaired = candlewick("audit", "--data", data, "--simulator", address, "--repair")
+    assert repaired.returncode == 0, repaired.stdout
+    assert "12 rows fetched (12 from REST)" in repaired.stderr
+    (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
+    assert (found["stored"], found["missing"]) == (120, 0)
+
+
+def test_a_recorded_series_of_which_nothing_came_is_not_forgotten(candlewick: Run, data: Path) -> None:
+    other = SPOT._replace(symbol="ETHUSDT")
+    staging = Staging(data / "staging")
+    notes = [Note(other, NoteKind.BEGAN, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, JUNE_30 + DAY_MS)]
+    Ledger(data / "ledger").write(other, notes, staging)
+    staging.close()
+    done = candlewick("audit", "spot", "ETHUSDT", "--data", data, "--to", "2024-06-30T02:00")
+    assert done.returncode == 1
+    assert "missing from 2024-06-30 01:00:00+00:00 to 2024-06-30 02:00:00+00:00" in done.stdout

@@ -1,0 +1,179 @@
+"""The completeness ledger, reckoned from the files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from consumer.dataset.audit import WrongRow, audit_series
+from consumer.storage.durable import Staging
+from consumer.storage.layout import series_folder
+from consumer.storage.metadata import Ledger, SeriesLedger
+from consumer.storage.store import Store
+from consumer.storage.table import SCHEMA
+from shared.candle import Series
+from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
+from shared.series_fact import Note, NoteKind
+from tests.conftest import BTC, JUNE_30, make_candle
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "candles", Staging(tmp_path / "staging"), 5, 2**20)
+    yield store
+    store.staging.close()
+
+
+def fill(store: Store, series: Series, first_ms: int, count: int, without: tuple[int, ...] = ()) -> list[int]:
+    """Candles of a series from a time on, without those of some numbers; their open times."""
+    opens = [first_ms]
+    while len(opens) < count:
+        opens.append(series.interval.end(opens[-1]))
+    kept = [open_ms for number, open_ms in enumerate(opens) if number not in without]
+    store.write(series, [make_candle(series, open_ms) for open_ms in kept])
+    return kept
+
+
+def noted(*notes: tuple[NoteKind, int, int], at: int = 1) -> SeriesLedger:
+    ledger = SeriesLedger()
+    for kind, begin, end in notes:
+        ledger.take(Note(BTC, kind, begin, end, at, "reason"))
+    return ledger
+
+
+def test_what_is_stored_absent_and_missing_adds_up_for_each_day(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 2880, without=(10, 11, 1500, 1501, 1502))
+    absent = noted((NoteKind.ABSENT, JUNE_30 + 1500 * MINUTE_MS, JUNE_30 + 1502 * MINUTE_MS))
+    found = audit_series(store.root, BTC, absent)
+    assert (found.expected, found.stored, found.absent, found.missing) == (2880, 2875, 2, 3)
+    assert [(day.day, day.expected, day.stored, day.absent, day.missing) for day in found.days] == [
+        ("2024-06-30", 1440, 1438, 0, 2),
+        ("2024-07-01", 1440, 1437, 2, 1),
+    ]
+    minutes = [((gap.begin_ms - JUNE_30) // MINUTE_MS, (gap.end_ms - JUNE_30) // MINUTE_MS) for gap in found.gaps]
+    assert minutes == [(10, 12), (1502, 1503)]
+    assert not found.is_good
+
+
+def test_a_series_of_which_nothing_came_is_missing_altogether(store: Store) -> None:
+    began = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
+    found = audit_series(store.root, BTC, began, market_ms=JUNE_30 + HOUR_MS)
+    assert (found.expected, found.missing) == (60, 60)
+
+
+def test_a_recorded_series_is_expected_up_to_the_market_s_time_and_others_to_their_own_end(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 60)
+    market_ms = JUNE_30 + 2 * HOUR_MS
+    assert audit_series(store.root, BTC, SeriesLedger(), market_ms=market_ms).missing == 0
+    began = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
+    assert audit_series(store.root, BTC, began, market_ms=market_ms).missing == 60
+    from_history = noted((NoteKind.BEGAN, JUNE_30, JUNE_30), at=0)
+    assert audit_series(store.root, BTC, from_history, market_ms=market_ms).missing == 0
+
+
+def test_what_repair_may_still_bring_is_due_and_not_missing(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 60, without=(20, 55))
+    began = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
+    found = audit_series(store.root, BTC, began, market_ms=JUNE_30 + HOUR_MS, due_ms=10 * MINUTE_MS)
+    assert (found.expected, found.stored, found.due, found.missing) == (60, 58, 1, 1)
+    strict = audit_series(store.root, BTC, began, None, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, 10 * MINUTE_MS)
+    assert (strict.due, strict.missing) == (0, 2)
+
+
+def test_a_series_that_ended_is_expected_no_further(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 60)
+    notes = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
+    notes.take(Note(BTC, NoteKind.ENDED, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, 2, "its status is BREAK"))
+    found = audit_series(store.root, BTC, notes, market_ms=JUNE_30 + DAY_MS)
+    assert (found.expected, found.missing, found.ended) == (60, 0, "its status is BREAK")
+
+
+def test_what_is_stored_is_not_absent_whatever_the_ledger_says(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 60)
+    notes = noted((NoteKind.ABSENT, JUNE_30, JUNE_30 + HOUR_MS))
+    found = audit_series(store.root, BTC, notes)
+    assert (found.stored, found.absent) == (60, 0)
+
+
+def test_only_what_opens_in_the_range_counts(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 240, without=(5, 100, 200))
+    found = audit_series(store.root, BTC, SeriesLedger(), JUNE_30 + HOUR_MS, JUNE_30 + 2 * HOUR_MS)
+    assert (found.expected, found.stored, found.missing) == (60, 59, 1)
+    odd = audit_series(store.root, BTC, SeriesLedger(), JUNE_30 + HOUR_MS + 1, JUNE_30 + 2 * HOUR_MS + 1)
+    assert (odd.expected, odd.from_ms) == (59, JUNE_30 + HOUR_MS + MINUTE_MS)
+
+
+@pytest.mark.parametrize("interval", list(Interval))
+def test_every_interval_has_its_own_grid(store: Store, interval: Interval) -> None:
+    series = BTC._replace(interval=interval)
+    first = interval.floor(JUNE_30) + (DAY_MS if interval is Interval.D3 else 0)  # any day will do for 3d
+    opens = fill(store, series, first, 40, without=(0, 7, 8, 30))
+    found = audit_series(store.root, series, SeriesLedger(), None, interval.end(opens[-1]))
+    assert (found.expected, found.stored, found.missing) == (39, 36, 3)
+    assert found.wrong_rows == 0
+    assert [gap.begin_ms for gap in found.gaps] == [interval.end(opens[5]), interval.end(opens[26])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"high": "1"}, "high is below low"),
+        ({"low": "99999999"}, "low is above open or close"),
+        ({"taker_buy_base_asset_volume": "99"}, "takers bought more than was traded"),
+    ],
+)
+def test_values_that_cannot_be_are_named(store: Store, changes: dict[str, str], reason: str) -> None:
+    fill(store, BTC, JUNE_30, 5, without=(2,))
+    at = JUNE_30 + 2 * MINUTE_MS
+    values: dict[str, Any] = changes
+    store.write(BTC, [make_candle(BTC, at, **values)])
+    found = audit_series(store.root, BTC, SeriesLedger())
+    assert WrongRow(at, reason) in found.wrong
+    assert not found.is_good
+
+
+def test_values_that_only_a_foreign_hand_can_write_are_named(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 5)
+    path = store.root / series_folder(BTC) / "2024-06-30.parquet"
+    table = pq.read_table(path, partitioning=None)
+    columns: dict[str, Any] = {name: table.column(name) for name in SCHEMA.names}
+    columns["volume"] = pa.chunked_array([[16.71, -1.0, float("nan"), 16.71, 16.71]])
+    columns["trade_num"] = pa.chunked_array([[418.0, 418.0, 418.0, 0.5, 418.0]])
+    columns["candle_end_time"] = pa.chunked_array(
+        [np.array([JUNE_30 + number * MINUTE_MS for number in (1, 2, 3, 4, 6)])]
+    ).cast(SCHEMA.field("candle_end_time").type)
+    pq.write_table(pa.table(columns, schema=SCHEMA), path)
+    reasons = {row.reason for row in audit_series(store.root, BTC, SeriesLedger()).wrong}
+    assert {"a value is negative", "a value is no number", "its number of trades is not whole"} <= reasons
+    assert "its candle_end_time is 2024-06-30 00:06:00+00:00" in reasons
+
+
+def test_rows_off_the_grid_or_in_the_wrong_file_or_in_two_are_named(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 5)
+    folder = store.root / series_folder(BTC)
+    (folder / "2024-06.parquet").write_bytes((folder / "2024-06-30.parquet").read_bytes())
+    (folder / "2024-07-02.parquet").write_bytes((folder / "2024-06-30.parquet").read_bytes())
+    reasons = {row.reason for row in audit_series(store.root, BTC, SeriesLedger()).wrong}
+    assert "does not belong in 2024-07-02.parquet" in reasons
+    assert any(reason.startswith("is stored in two files") for reason in reasons)
+
+
+def test_a_damaged_file_is_named_and_its_candles_are_missing(store: Store) -> None:
+    fill(store, BTC, JUNE_30, 2880)
+    path = store.root / series_folder(BTC) / "2024-06-30.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    notes = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
+    found = audit_series(store.root, BTC, notes, market_ms=JUNE_30 + 2 * DAY_MS)
+    assert (found.stored, found.missing) == (1440, 1440)
+    assert str(path) in found.errors[0]
+
+
+def test_an_audit_while_the_file_is_replaced_sees_one_or_the_other(store: Store) -> None:
+    for number in range(200):
+        store.write(BTC, [make_candle(BTC, JUNE_30 + number * MINUTE_MS)])
+        found = audit_series(store.root, BTC, Ledger(store.root.parent / "ledger").read(BTC))
+        assert (found.missing, found.wrong_rows, found.stored) == (0, 0, number + 1)

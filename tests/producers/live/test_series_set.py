@@ -1,0 +1,207 @@
+"""Which series are recorded and where they continue, against a real broker and an exchange that only lists."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import redis
+
+import producers.exchange.clock
+import producers.live.series_set
+from producers.exchange.clock import MarketTime
+from producers.exchange.connection import Counters
+from producers.exchange.symbols import Listing
+from producers.gaps.tracker import Completeness
+from producers.live.checkpoints import Known, Progress
+from producers.live.series_set import Roster
+from producers.live.share import Share
+from shared.broker.client import async_client
+from shared.broker.keys import Keys
+from shared.candle import Series
+from shared.interval import MINUTE_MS, Interval
+from shared.market import Market
+from shared.series_fact import Note, NoteKind
+from shared.settings.model import Settings
+from tests.conftest import JUNE_30
+from tests.producers.publish.test_publisher import until
+
+MARKET = Market.USDT_FUTURES
+OLD, NEW = (Series(MARKET, symbol, Interval.M1) for symbol in ("BTCUSDT", "NEWUSDT"))
+
+
+EVERYTHING = Share()
+
+
+class Exchange:
+    """Lists symbols and tells the time; has no klines."""
+
+    def __init__(self) -> None:
+        self.listings_now = [Listing("BTCUSDT", "TRADING", onboard_ms=0)]
+        self.now_ms = JUNE_30
+        self.read = 0
+
+    async def listings(self) -> list[Listing]:
+        self.read += 1
+        return self.listings_now
+
+    async def server_time_ms(self) -> int:
+        self.now_ms += 1
+        return self.now_ms
+
+
+class Ears:
+    """Listens to nothing."""
+
+    async def add_series(self, series: list[Series]) -> None:
+        pass
+
+    remove_series = add_series
+
+
+class Line(Progress):
+    """Progress whose reading is lost on the way while ``is_cut``."""
+
+    is_cut = False
+
+    async def load(self) -> Known:
+        if self.is_cut:
+            raise redis.ConnectionError("cut")
+        return await super().load()
+
+
+@asynccontextmanager
+async def one_life(
+    settings: Settings, exchange: Any, share: Share = EVERYTHING
+) -> AsyncIterator[tuple[Roster, Line, Completeness, list[Note]]]:
+    """A roster that runs until it is killed."""
+
+    async def look() -> bool:
+        return False
+
+    ears: Any = Ears()
+    notes: list[Note] = []
+    client = async_client(settings)
+    line = Line(client, Keys(settings.broker.prefix), MARKET, share)
+    account = Completeness(5000, 600_000)
+    clock = MarketTime(Counters(), exchange)
+    roster = Roster(MARKET, settings, share, ears, account, line, exchange, clock, notes.append, look)
+    running = asyncio.create_task(roster.run())
+    try:
+        yield roster, line, account, notes
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await client.aclose()
+
+
+@pytest.fixture
+def settings(
+    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Everything that is listed is recorded; a writer has said that nothing is on disk."""
+    monkeypatch.setattr(producers.live.series_set, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(producers.exchange.clock, "_TIME_SECONDS", 0.0)
+    client.hset(keys.stored(MARKET), "stored-at", 1)
+    return make_settings(
+        record=[{"market": MARKET, "symbols": ["*"], "intervals": ["1m"]}], exchange={"symbols_seconds": 0.01}
+    )
+
+
+async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_from_its_first_candle(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """The broker was away when the listing was noticed and back when progress was saved."""
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, line, account, _):
+        await until(lambda: account.is_resolved(OLD) and client.hexists(keys.progress(MARKET), OLD.field))
+        line.is_cut = True
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=exchange.now_ms)]
+        listed_ms = exchange.now_ms
+        await until(lambda: NEW in account)
+        exchange.now_ms += 10 * MINUTE_MS
+        seen = exchange.read
+        await until(lambda: exchange.read > seen + 1)
+        await roster.save()
+    exchange.now_ms += 10 * MINUTE_MS
+    async with one_life(settings, exchange) as (_, _, account, notes):
+        await until(lambda: account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+        (began,) = (note for note in notes if note.series == NEW)
+        assert (began.kind, began.from_ms) == (NoteKind.BEGAN, account.began_ms(NEW))
+
+
+async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_candle_all_the_same(
+    settings: Settings,
+) -> None:
+    """One of two producers is down while a symbol of its own is listed."""
+    mine, other = sorted((Share(1, 2), Share(2, 2)), key=lambda share: NEW not in share)
+    exchange = Exchange()
+    exchange.listings_now = [Listing(f"S{number}USDT", "TRADING", onboard_ms=0) for number in range(9)]
+    async with one_life(settings, exchange, other) as (_, _, others, _):
+        async with one_life(settings, exchange, mine) as (roster, _, account, _):
+            await until(lambda: bool(account.series) and all(map(account.is_resolved, account.series)))
+            await roster.save()
+        exchange.now_ms += 10 * MINUTE_MS
+        listed_ms = exchange.now_ms
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+        exchange.now_ms += 10 * MINUTE_MS
+        seen = exchange.read
+        await until(lambda: exchange.read > seen + 2 and bool(others.series))
+    async with one_life(settings, exchange, mine) as (_, _, account, _):
+        await until(lambda: NEW in account and account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+
+
+async def test_a_listing_of_which_no_more_than_its_noticing_was_written_down_is_recorded_from_its_first_candle(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """Its producer died before progress was saved, while its writer had stored what came live, and told so."""
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, _, account, _):
+        await until(lambda: account.is_resolved(OLD))
+        await roster.save()
+    exchange.now_ms += 10 * MINUTE_MS
+    listed_ms = exchange.now_ms
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+    client.hset(keys.progress(MARKET), NEW.field, f"{listed_ms + 5 * MINUTE_MS} began")
+    client.hset(keys.stored(MARKET), NEW.field, listed_ms + 7 * MINUTE_MS)
+    exchange.now_ms += 10 * MINUTE_MS
+    async with one_life(settings, exchange) as (_, _, account, _):
+        await until(lambda: NEW in account and account.is_resolved(NEW))
+        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+
+
+async def test_a_series_that_began_before_any_writer_spoke_is_not_called_safe_until_one_does(
+    settings: Settings, client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the producer die before the writer speaks, the next life must still ask the disk."""
+    monkeypatch.setattr(producers.live.series_set, "_WRITER_SECONDS", 0.0)
+    client.delete(keys.stored(MARKET))
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, _, account, _):
+        await until(lambda: account.is_resolved(OLD))
+        await roster.save()
+        assert client.hget(keys.progress(MARKET), OLD.field).endswith(b" began")
+    earlier = exchange.now_ms - 60 * MINUTE_MS
+    client.hset(keys.stored(MARKET), mapping={"stored-at": 1, OLD.field: earlier})
+    async with one_life(settings, exchange) as (_, _, account, _):
+        await until(lambda: account.is_resolved(OLD))
+        assert account.began_ms(OLD) == earlier - earlier % MINUTE_MS
+
+
+async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listened_is_waited_for(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """A moment ago, perhaps: what is safe says nothing about when."""
+    exchange = Exchange()
+    client.hset(keys.progress(MARKET), NEW.field, str(exchange.now_ms))
+    exchange.now_ms += MINUTE_MS // 2
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "SETTLING", onboard_ms=0)]
+    async with one_life(settings, exchange) as (roster, _, account, notes):
+        await until(lambda: NEW in account)
+        await roster.save()
+        assert account.is_ending(NEW)
+        assert [note for note in notes if note.series == NEW] == []
+        assert account.asks(exchange.now_ms + 10 * MINUTE_MS)[0].page.from_ms == JUNE_30

@@ -1,0 +1,271 @@
+"""What the broker had taken and lost is published again: emptied, restored from an older state, replaced."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+
+from consumer.group.reader import EntrySource
+from producers.gaps.tracker import Completeness
+from producers.publish.publisher import Publisher
+from producers.publish.verify import StreamCheck
+from shared.broker.client import CONNECTION_ERRORS, async_client
+from shared.broker.entry import decode_entry, encode_entry
+from shared.broker.keys import Keys
+from shared.candle import Candle
+from shared.series_fact import Note, NoteKind
+from shared.settings.load import load_settings
+from tests.conftest import BTC, JUNE_30, MINUTE, RealServer, make_candle
+from tests.producers.publish.test_publisher import until
+
+MARKET = BTC.market
+KEYS = Keys("candlewick")
+
+
+def candles(first: int, last: int) -> list[Candle]:
+    return [make_candle(open_time_ms=JUNE_30 + number * MINUTE) for number in range(first, last)]
+
+
+@dataclass
+class Ends:
+    """A publisher with the account of its series, and the check between them."""
+
+    publisher: Publisher
+    check: StreamCheck
+    account: Completeness
+
+    async def publish(self, items: list[Candle] | list[Note]) -> None:
+        for item in items:
+            if isinstance(item, Note):
+                self.publisher.put_note(item)
+            else:
+                assert self.publisher.put(item)
+                self.account.held(item)
+        await until(lambda: self.publisher.held == 0)
+
+    async def look(self) -> bool:
+        """Look as soon as the broker answers, and wait until what is published again has arrived."""
+        while True:
+            try:
+                found = await self.check.look()
+            except CONNECTION_ERRORS:
+                await asyncio.sleep(0.01)
+                continue
+            await until(lambda: self.publisher.held == 0)
+            return found
+
+    @property
+    def safe_candles(self) -> int:
+        progress = self.account.progress(BTC)
+        assert progress is not None
+        return (progress - JUNE_30) // MINUTE
+
+
+@asynccontextmanager
+async def ends(server: RealServer, buffer_candles: int = 1000) -> AsyncIterator[Ends]:
+    settings = load_settings(
+        flags={"broker": {"url": server.url, "timeout_seconds": 2}, "publisher": {"buffer_candles": buffer_candles}}
+    )
+    client = async_client(settings)
+    account = Completeness(5000, 60_000)
+    account.begin(BTC, JUNE_30)
+    account.resolve(BTC, JUNE_30)
+    publisher = Publisher(client, MARKET, settings, account.safe)
+    check = StreamCheck(client, settings, MARKET, publisher, account.unsafe, account.lost)
+    running = asyncio.create_task(publisher.run())
+    try:
+        yield Ends(publisher, check, account)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await client.aclose()
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest, make_server: Callable[..., Any]) -> Any:
+    return make_server(request.param)
+
+
+@pytest.fixture
+def client(server: RealServer) -> Iterator[Any]:
+    client = redis.Redis.from_url(server.url)
+    yield client
+    client.close()
+
+
+def in_stream(client: Any) -> list[Candle | Note]:
+    return [decode_entry(MARKET, fields) for _, fields in client.xrange(KEYS.candles(MARKET))]
+
+
+def store_all(client: Any) -> None:
+    """As a writer does that stores everything it reads."""
+    source = EntrySource(client, KEYS, [MARKET], "writers", "one")
+    source.create_groups()
+    while entries := source.read(1000, 1):
+        source.acknowledge(entries)
+
+
+async def test_while_nothing_happens_nothing_is_published_again_and_what_is_stored_is_forgotten(
+    server: RealServer, client: Any
+) -> None:
+    async with ends(server) as ours:
+        assert not await ours.look()
+        await ours.publish(candles(0, 10))
+        assert not await ours.look()
+        assert len(ours.publisher.kept) == 10, "nobody has read it"
+        store_all(client)
+        await ours.publish(candles(10, 13))
+        assert not await ours.look()
+        assert [item.open_time_ms for item in ours.publisher.kept.items.values() if isinstance(item, Candle)] == [
+            one.open_time_ms for one in candles(10, 13)
+        ]
+        source = EntrySource(client, KEYS, [MARKET], "writers", "one")
+        assert len(source.read(2, 1)) == 2
+        assert not await ours.look()
+        assert len(ours.publisher.kept) == 3, "delivered is not stored"
+        assert ours.check.published_again == 0
+    assert in_stream(client) == candles(0, 13)
+
+
+@pytest.mark.parametrize("disaster", ["flushall", "delete"])
+async def test_what_an_emptied_broker_has_lost_is_published_again(
+    server: RealServer, client: Any, disaster: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    absent = Note(BTC, NoteKind.ABSENT, JUNE_30 + 10 * MINUTE, JUNE_30 + 11 * MINUTE, JUNE_30)
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 10))
+        store_all(client)
+        await ours.publish([absent])
+        await ours.publish(candles(11, 20))
+        await ours.look()
+        assert ours.safe_candles == 20
+        client.flushall() if disaster == "flushall" else client.delete(KEYS.candles(MARKET))
+        await ours.publish(candles(20, 22))
+        with caplog.at_level(logging.WARNING):
+            assert await ours.look()
+        assert "the broker lost 10 candles and notes that it had taken: they are published again" in caplog.text
+        assert in_stream(client) == [*candles(20, 22), absent, *candles(11, 20)]
+        assert ours.safe_candles == 22
+        assert not await ours.look()
+        assert ours.check.published_again == 10
+
+
+async def test_a_loss_is_noticed_whatever_others_publish_meanwhile(server: RealServer, client: Any) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        assert not await ours.look()
+        client.delete(KEYS.candles(MARKET))
+        others = candles(100, 120)
+        for other in others:
+            client.xadd(KEYS.candles(MARKET), encode_entry(other))
+        assert await ours.look()
+        assert in_stream(client) == [*others, *candles(0, 5)]
+
+
+async def test_whoever_saves_progress_hears_of_a_loss_that_somebody_else_noticed(
+    server: RealServer, client: Any
+) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        await ours.look()
+        running = asyncio.create_task(ours.check.run())
+        client.flushall()
+        await until(lambda: ours.check.published_again == 5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert await ours.look()
+        assert not await ours.look()
+
+
+async def test_what_a_broker_has_lost_that_came_back_in_an_older_state_is_published_again_and_not_safe_meanwhile(
+    server: RealServer, client: Any
+) -> None:
+    """As a replica that was behind when it took over, and another producer had published into it before we looked."""
+    older = server.folder.with_name("older")
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        await ours.look()
+        shutil.copytree(server.folder, older)
+        await ours.publish(candles(5, 9))
+        assert not await ours.look()
+        newest = list(ours.publisher.kept.items)[-4:]
+        await asyncio.to_thread(server.kill)
+        shutil.rmtree(server.folder)
+        older.rename(server.folder)
+        await asyncio.to_thread(server.start)
+        other = make_candle(open_time_ms=JUNE_30 + 77 * MINUTE)
+        for number in newest[1:3]:
+            client.xadd(KEYS.candles(MARKET), encode_entry(other), id=str(number))
+        store_all(client)
+        safe: list[int] = []
+        put_again = ours.publisher.put_again
+
+        def note_what_is_safe(items: list[Candle | Note]) -> None:
+            safe.append(ours.safe_candles)
+            put_again(items)
+
+        ours.publisher.put_again = note_what_is_safe  # type: ignore[assignment,method-assign]
+        assert await ours.look()
+        assert safe == [5], "before it is in the stream again"
+        assert ours.safe_candles == 9
+    assert in_stream(client) == [*candles(0, 5), other, other, *candles(5, 9)]
+
+
+async def test_a_broker_that_was_killed_and_lost_nothing_is_given_nothing_again(
+    server: RealServer, client: Any
+) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        await ours.look()
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert await ours.look(), "it might have"
+        assert ours.check.published_again == 0
+    assert in_stream(client) == candles(0, 5)
+
+
+async def test_what_is_not_kept_any_more_is_fetched_from_the_exchange(server: RealServer, client: Any) -> None:
+    """The writer is away for longer than the buffer is large, and then the broker is emptied."""
+    async with ends(server, buffer_candles=4) as ours:
+        for number in range(12):
+            await ours.publish(candles(number, number + 1))
+        await ours.look()
+        assert len(ours.publisher.kept) == 4
+        client.flushall()
+        assert await ours.look()
+        assert in_stream(client) == candles(8, 12)
+        assert ours.safe_candles == 0
+        (ask,) = ours.account.asks(JUNE_30 + 60 * MINUTE)
+        assert ask.page.from_ms == JUNE_30
+        assert all(ours.account.is_missing(candle) for candle in candles(0, 8))
+        assert not any(ours.account.is_missing(candle) for candle in candles(8, 12))
+        store_all(client)
+        await ours.look()
+        client.flushall()
+        assert await ours.look()
+        assert ours.check.published_again == 4, "what is stored is not needed again"
+
+
+async def test_entries_that_were_stored_and_trimmed_are_not_published_again(server: RealServer, client: Any) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 5))
+        await ours.look()
+        store_all(client)
+        client.xtrim(KEYS.candles(MARKET), maxlen=0, approximate=False)
+        assert not await ours.look()
+        assert len(ours.publisher.kept) == 0
+    assert in_stream(client) == []
+
+
+async def test_while_the_broker_is_away_a_look_says_so(server: RealServer) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 1))
+        server.kill()
+        with pytest.raises(CONNECTION_ERRORS):
+            await ours.check.look()
