@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.result import Result, best_of
+from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging
-from consumer.storage.store import Store
+from consumer.storage.local import LocalStorage
 from consumer.storage.table import VALUE_COLUMNS, Rows, to_arrow
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, MINUTE_MS, Interval
@@ -55,7 +56,8 @@ def _rows(count: int, first_ms: int) -> Rows:
 def _flush(folder: Path) -> Result:
     """One new candle each onto a day's rows of many series."""
     many = [Series(Market.SPOT, f"S{number}USDT", Interval.M1) for number in range(_SERIES)]
-    store = Store(folder / "candles", Staging(folder / "staging"), 5, 2**30)
+    staging = Staging(folder / "staging")
+    store = CandleStore(LocalStorage(folder, staging, 5), 2**30)
     day = _rows(_ROWS, _DAY)
     candles = [_candle(many[0], int(time_ms)) for time_ms in day.times]
     for series in many:
@@ -84,7 +86,7 @@ def _flush(folder: Path) -> Result:
             return cost * _SERIES / _OLD_SERIES
 
         best = best_of(3, {"ours": ours, "floor": floor, "old": old})
-    store.staging.close()
+    staging.close()
     return Result(
         f"flush: a candle each onto {_ROWS:,} rows of {_SERIES:,} series",
         "ms a flush",
@@ -122,7 +124,7 @@ def _history(folder: Path) -> list[Result]:
     ours, old = {}, {}
     for name, days in spans.items():
         series = Series(Market.SPOT, f"H{days}USDT", Interval.M1)
-        store = Store(folder / f"history-{days}", Staging(folder / "staging"), 5, 2**28)
+        store = CandleStore(LocalStorage(folder / f"history-{days}", Staging(folder / "staging"), 5), 2**28)
         for day in range(days):
             rows = range(720 if day == 0 else 1440)
             store.write(series, [_candle(series, _DAY - day * DAY_MS + at * MINUTE_MS) for at in rows])
@@ -144,7 +146,7 @@ def _history(folder: Path) -> list[Result]:
     ]
 
 
-def _one_more(store: Store, series: Series) -> Callable[[], float]:
+def _one_more(store: CandleStore, series: Series) -> Callable[[], float]:
     opens = itertools.count(_DAY + 720 * MINUTE_MS, MINUTE_MS)
     return lambda: _milliseconds(lambda: store.write(series, [_candle(series, next(opens))]))
 

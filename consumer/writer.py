@@ -1,17 +1,15 @@
-"""The writer process, wired: consumer group → batch → store → acknowledgement.
+"""The writer process: consumer group → batch → storage → acknowledgement.
 
-One loop, one state: what is in the batch has been delivered to this consumer and not acknowledged. A flush writes
-the batch's series side by side, then acknowledges exactly the entries whose partitions are synced. Whatever goes
-wrong between two lines leaves the rest pending at the broker, to be read again by this writer or claimed by another;
-the store merges by key, so reading again changes nothing.
+The batch holds what was delivered to this consumer and is not acknowledged. A flush writes the batch's series side by
+side, then acknowledges exactly the entries whose partitions are durable. Whatever goes wrong in between leaves the rest
+pending at the broker, to be read again by this writer or claimed by another. Storage merges by key, so reading again
+changes nothing.
 
-What cannot be written although disk and broker are well (a fault of ours) is tried a set number of times, then alone,
-and then goes to the dead letters; so does an entry that ends the whole process again and again
-(``consumer.recovery.poison``). A partition or ledger that is damaged or not ours is moved aside and rebuilt from what
-the broker still holds, beside the loop, over a connection of its own (``consumer.recovery.refill``).
+An entry that meets an internal error again and again, or ends the whole process, is isolated and goes to the dead
+letters (``consumer.recovery.poison``). A file that is damaged or not ours is quarantined, and refilled beside the loop
+with what the broker still holds (``consumer.recovery.refill``).
 
-Any number of writers may run on one data folder and one group; each claims a staging folder, whose number makes its
-consumer name.
+Any number of writers may share a data folder and a group. A writer's staging folder gives its consumer its number.
 """
 
 import contextlib
@@ -19,47 +17,44 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from consumer.dataset.figures import newest_ends, unbroken_ends
+from consumer.dataset.dataset import Dataset
 from consumer.group.batch import Batch
-from consumer.group.reader import EntrySource
-from consumer.recovery.crash_count import Starts
-from consumer.recovery.poison import Alone
-from consumer.recovery.refill import Rebuilder
+from consumer.group.reader import EntryReader
+from consumer.group.retention import remove_dead, trim
+from consumer.journal import Journal
+from consumer.recovery.poison import CrashCount, PoisonIsolation
+from consumer.recovery.refill import Refiller
+from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.durable import Staging, make_folders
-from consumer.storage.flush import Flusher
-from consumer.storage.metadata import Ledger
-from consumer.storage.quarantine import Aside
-from consumer.storage.store import Store, Written
+from consumer.storage.flush import Flusher, Groups
+from consumer.storage.local import LocalStorage
+from consumer.storage.metadata import MetadataStore
+from consumer.stored_ends import StoredEnds
 from shared.broker.client import CONNECTION_ERRORS, broker_name, check_server, fatal_answer, sync_client
 from shared.broker.entry import Entry
-from shared.broker.heartbeat import BEAT_SECONDS, Rate, beat_blocking, fall_silent_blocking
-from shared.broker.keys import STORED_AT, Keys
-from shared.candle import Candle, Series
-from shared.errors import ReplicaError, SeriesLockedError, StoreError
-from shared.interval import DAY_MS, utc
+from shared.broker.heartbeat import BEAT_SECONDS, beat, fall_silent
+from shared.broker.keys import Keys
+from shared.candle import Series
+from shared.errors import ReplicaError, StoreError
+from shared.interval import DAY_MS
 from shared.market import Market
 from shared.process.backoff import backoff
+from shared.process.once import SayOnce
 from shared.process.stopping import StopRequests, stop_signals
-from shared.series_fact import Note, NoteKind
 from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
 ROLE = "writer"
-
 _BLOCK_MS = 400  # how long a read waits for entries, and so how soon a signal is noticed
 _READ_COUNT = 2000
-_RETRY_SECONDS = 2.0  # after the disk refused a series
-_LOCKED_SECONDS = 0.3  # after another writer held a series
-_LOCKED_LONG_SECONDS = 10.0  # a lock held for longer is worth a line
 _TRIM_SECONDS = 30.0
-_REBUILD_SECONDS = 2.0  # between two looks at what was moved aside
+_REFILL_SECONDS = 2.0  # between two looks at what was quarantined
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 
@@ -69,160 +64,118 @@ class _Timer:
     """Due every so many seconds, first at once."""
 
     seconds: float
-    due_at: float = 0.0
+    next_at: float = 0.0
 
-    def due(self, now: float) -> bool:
-        if now < self.due_at:
+    def ring(self, now: float) -> bool:
+        """Whether it is due; then it is due again after its time."""
+        if now < self.next_at:
             return False
-        self.due_at = now + self.seconds
+        self.next_at = now + self.seconds
         return True
 
 
 class Writer:
-    """Writes what the markets' streams hold until ``stop``.
+    """Writes what the markets' streams hold until ``stop``. StoreError when the data folder cannot be used.
 
-    Args:
-        settings: broker, data folder, flush and lock settings.
-        markets: whose streams are written; all by default.
-
-    Raises:
-        StoreError: when the data folder cannot be used.
+    Attributes:
+        consumer: its name in the group.
+        reader: its side of the group.
+        batch: what was read and is not written yet.
     """
 
     def __init__(self, settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:
         self._settings = settings
+        self._markets = markets
         writer = settings.writer
+        self._staging = Staging(settings.staging_folder)
+        storage = LocalStorage(settings.data.folder, self._staging, writer.lock_timeout_seconds)
         try:
-            make_folders(settings.candles_folder.absolute())
-            self._staging = Staging(settings.staging_folder.absolute())
+            make_folders(settings.candles_folder.absolute())  # readers find the dataset before anything is in it
         except OSError as error:
             raise StoreError(f"data folder {settings.data.folder} cannot be used: {error}") from error
-        aside = Aside(settings.data.folder.absolute())
-        store = Store(
-            settings.candles_folder.absolute(),
-            self._staging,
-            writer.lock_timeout_seconds,
-            writer.cache_mb * 2**20,
-            aside,
-        )
-        self._ledger = Ledger(settings.ledger_folder.absolute(), aside)
-        self._flusher = Flusher(store, self._ledger, self._staging, writer.threads)
+        candles = CandleStore(storage, writer.cache_mb * 2**20, quarantines=True)
+        self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), writer.threads)
+        self._refiller = Refiller(settings, self._flusher)
         self._keys = Keys(settings.broker.prefix)
-        self._rebuilder = Rebuilder(settings, self._keys, aside, store, self._ledger, self._staging)
-        self._client = sync_client(
-            settings, timeout_seconds=max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
-        )
+        timeout_seconds = max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
+        self._client = sync_client(settings, timeout_seconds=timeout_seconds)
         self.consumer = f"{socket.gethostname()}-{self._staging.number}"
-        self._source = EntrySource(self._client, self._keys, markets, writer.group, self.consumer)
-        self._starts = Starts(self._client, self._keys.starts(self.consumer), writer.tries)
-        self._one_by_one = False
-        self._batch = Batch(writer.flush_seconds, writer.flush_most_seconds, writer.batch_candles)
-        self._alone = Alone(
-            self._flusher, self._source, self._batch, self._starts, writer.tries, self._beat, lambda: self._stopping
+        self._retention_ms = int(settings.broker.retention_days * DAY_MS)
+        self.reader = EntryReader(self._client, self._keys, markets, writer.group, self.consumer)
+        self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, self._retention_ms)
+        self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
+        self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
+        self._isolation = PoisonIsolation(
+            self._flusher, self.reader, self.batch, self._crashes, writer.tries, self._beat
         )
-        self._markets = markets
-        self._told_at = 0
-        self._stopping = False
-        self._locked_since: dict[Series, float] = {}
+        self._journal = Journal(writer.log_candles)
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
-        self._claim_timer, self._rebuild_timer = _Timer(writer.claim_seconds / 2), _Timer(_REBUILD_SECONDS)
-        self._rate = Rate()
-        self._written = self._files = self._conflicts = 0
-        self._flush_seconds = 0.0
-        self._last_failure = ""
+        self._claim_timer, self._refill_timer = _Timer(writer.claim_seconds / 2), _Timer(_REFILL_SECONDS)
+        self._one_by_one = False
+        self._stopping = False
 
     def stop(self) -> None:
         """Ask ``run`` to flush, acknowledge and return. Safe from a signal handler."""
         self._stopping = True
 
     def run(self) -> None:
-        """Write until ``stop``; returns after a last flush.
-
-        Raises:
-            BrokerError: when the broker cannot be used as it is.
-        """
+        """Write until ``stop``, then flush a last time. BrokerError when the broker cannot be used as it is."""
         try:
             self._run()
         finally:
-            self._flusher.close()
-            self._rebuilder.close()
-            self._client.close()
-            self._staging.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of connections, threads and the staging folder; what is being written is waited for."""
+        self._flusher.close()
+        self._refiller.close()
+        self._client.close()
+        self._staging.close()
 
     def _run(self) -> None:
-        delays = backoff(first_seconds=0.2, most_seconds=5.0)
+        delays = backoff(first_seconds=0.2, max_seconds=5.0)
         has_begun = is_ready = False
-        reasons: set[str] = set()  # why the broker is away, each told once
+        say_away = SayOnce(log.warning)
         while not self._stopping:
             try:
                 if not is_ready:
                     self._greet(is_first=not has_begun)
-                    if has_begun:
+                    if say_away.reset() and has_begun:
                         log.info("the broker answers again")
                     has_begun = is_ready = True
-                    reasons.clear()
-                    delays = backoff(first_seconds=0.2, most_seconds=5.0)
-                self._step()
-                if 0 <= self._told_at < self._source.groups_created:
-                    self._tell_what_is_stored()
+                    delays = backoff(first_seconds=0.2, max_seconds=5.0)
+                self.step()
             except (*CONNECTION_ERRORS, RedisError, ReplicaError) as error:
                 fatal = fatal_answer(error, self._settings)
                 if fatal is not None:
                     raise fatal from None
                 if isinstance(error, ReplicaError) and not has_begun:
                     raise
-                if str(error) not in reasons:
-                    log.warning("waiting for the broker %s: %s", broker_name(self._settings), error)
+                say_away("waiting for the broker %s: %s", broker_name(self._settings), error)
                 is_ready = False
-                reasons.add(str(error))
-                self._start_over()
+                self.start_over()
                 self._pause(next(delays))
         if is_ready:
-            self._finish()
+            self.finish()
             with contextlib.suppress(RedisError, OSError):
-                fall_silent_blocking(self._client, self._keys, ROLE)
-        log.info(
-            "stopped; %d candles written, %d entries left pending",
-            self._written + self._alone.written,
-            len(self._batch),
-        )
+                fall_silent(self._client, self._keys, ROLE)
+        written = self._journal.written + self._isolation.written
+        log.info("stopped; %d candles written, %d entries left pending", written, len(self.batch))
 
     def _greet(self, *, is_first: bool) -> None:
-        """Look at the server that the address leads to, now or again, and make ready what is read there."""
+        """Check the server that the address leads to now, and create the groups that are read there."""
         check_server(self._client.info(), broker_name(self._settings))
-        self._source.create_groups()
+        self.reader.create_groups()
         if is_first:
-            self._one_by_one = (
-                self._starts.begin()
-            )  # counted anew if telling fails: sooner one by one, which harms nobody
-            self._tell_what_is_stored()
+            self._one_by_one = self._crashes.count_start()  # counted anew if telling fails: that harms nobody
+            self._stored.tell(self.reader.groups_created)
             log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
 
-    def _tell_what_is_stored(self) -> None:
-        """Tell producers where each series ends on disk: a broker that is new, or was emptied, does not know.
-
-        One that was emptied may have lost candles older than the newest on disk: then it is where the first hole is.
-        """
-        self._told_at = self._source.groups_created
-        root = self._settings.candles_folder.absolute()
-        if self._source.groups_created:  # the broker is new, or has lost what nobody had stored
-            retention_ms = int(self._settings.broker.retention_days * DAY_MS)
-            ends = unbroken_ends(root, self._ledger, self._markets, retention_ms)
-        else:
-            ends = newest_ends(root, self._markets)
-        for market in self._markets:
-            found: Any = {series.field: end_ms for series, end_ms in ends.items() if series.market is market}
-            try:
-                self._client.hset(self._keys.stored(market), mapping=found | {STORED_AT: time.time_ns() // 1_000_000})
-            except ResponseError as error:  # a broker that is full can still be read: try again with the next trim
-                log.debug("what is stored cannot be told: %s", error)
-                self._told_at = -1
-
-    def _start_over(self) -> None:
+    def start_over(self) -> None:
         """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""
-        self._batch.clear()
-        self._one_by_one = self._alone.forget_suspects() or self._one_by_one
-        self._source.recover()
+        self.batch.clear()
+        self._one_by_one = self._isolation.forget_suspects() or self._one_by_one
+        self.reader.recover()
         self._client.connection_pool.disconnect()  # the address may lead to another server by now
 
     def _pause(self, seconds: float) -> None:
@@ -231,160 +184,91 @@ class Writer:
         while not self._stopping and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.1))
 
-    def _step(self) -> None:
-        """Read once, flush if it is due, keep house."""
+    def step(self) -> None:
+        """One turn of the loop: read once, flush if it is due, keep house. Raises what redis-py raises."""
         now = time.monotonic()
-        due_in = self._batch.due_in(now)
+        due_in = self.batch.due_in(now)
         wait_ms = _BLOCK_MS if due_in is None else min(_BLOCK_MS, int(due_in * 1000))
-        if self._batch.room:
-            entries = self._source.read(min(_READ_COUNT, self._batch.room), wait_ms)
-            self._one_by_one = self._one_by_one and not self._source.is_recovered
+        if self.batch.room:
+            entries = self.reader.read(min(_READ_COUNT, self.batch.room), wait_ms)
+            self._one_by_one = self._one_by_one and not self.reader.is_recovered
             if self._one_by_one:
-                self._alone.write_pending(entries)
+                self._isolation.write_pending(entries)
             else:
-                self._batch.add(entries, time.monotonic())
+                self.batch.add(entries, time.monotonic())
         else:
             self._pause(wait_ms / 1000)
-        self._flush(self._batch.due(time.monotonic()))
+        self.flush(self.batch.due(time.monotonic()))
         self._keep_house(time.monotonic())
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Take what is in the streams already, and flush a last time; what is refused now stays pending."""
         deadline = time.monotonic() + _DRAIN_SECONDS
         try:
-            while self._batch.room and time.monotonic() < deadline:
-                entries = self._source.read(min(_READ_COUNT, self._batch.room), block_ms=1)
-                self._batch.add(entries, time.monotonic())
-                if not entries and self._source.is_recovered:
+            while self.batch.room and time.monotonic() < deadline:
+                entries = self.reader.read(min(_READ_COUNT, self.batch.room), block_ms=1)
+                self.batch.add(entries, time.monotonic())
+                if not entries and self.reader.is_recovered:
                     break
-            self._flush(self._batch.everything())
-            self._starts.over()
+            self.flush(self.batch.everything())
+            self._crashes.reset()
         except (*CONNECTION_ERRORS, RedisError) as error:
             log.warning("leaving entries pending, the broker is away: %s", error)
 
-    def _flush(self, groups: Mapping[Series, Sequence[Entry]]) -> None:
-        """Write these series side by side, then acknowledge those that are safe."""
+    def flush(self, groups: Groups) -> None:
+        """Write these series side by side, then acknowledge those that are durable."""
         if not groups:
             return
         began = time.monotonic()
-        done: list[Entry] = []
-        failures: dict[Series, StoreError] = {}
-        files = 0
-        for series, result in self._flusher.write(groups).items():
-            if isinstance(result, StoreError):
-                failures[series] = result
-                continue
-            done.extend(groups[series])
-            files += result.files
-            self._note_conflicts(series, result)
+        results = self._flusher.write(groups)
+        done = {series: (groups[series], result) for series, result in results.items() if isinstance(result, Written)}
+        failures = {series: result for series, result in results.items() if isinstance(result, StoreError)}
         if done:
-            self._source.acknowledge(done)
-            self._batch.written(done)
-            self._alone.settle_suspects()
-            self._starts.over()
-        for series in groups.keys() - failures.keys():
-            self._locked_since.pop(series, None)
-        self._alone.part_with_faults(groups, failures, is_particular=bool(done))
-        self._flush_seconds = time.monotonic() - began
-        candles = [entry.item for entry in done if isinstance(entry.item, Candle)]
-        self._written += len(candles)
-        self._files += files
-        self._log_flush(candles, (entry.item for entry in done if isinstance(entry.item, Note)), files)
-        self._note_failures(failures)
-        self._batch.flushed(self._flush_seconds)
+            self._acknowledge(done)
+        self._isolation.isolate(groups, failures, others_can=bool(done))
+        seconds = time.monotonic() - began
+        self._journal.note_flush(done, seconds)
+        self._journal.note_failures(failures, self.batch)
+        self.batch.note_flush(seconds)
 
-    def _note_failures(self, failures: Mapping[Series, StoreError]) -> None:
-        """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
-        now = time.monotonic()
-        locked = {series for series, error in failures.items() if isinstance(error, SeriesLockedError)}
-        for series in locked:
-            self._locked_since.setdefault(series, now)
-        for series in failures:
-            self._batch.failed(series, now + (_LOCKED_SECONDS if series in locked else _RETRY_SECONDS))
-        told = [
-            error
-            for series, error in failures.items()
-            if series not in locked or now - self._locked_since[series] > _LOCKED_LONG_SECONDS
-        ]
-        if told and str(told[0]) != self._last_failure:
-            self._last_failure = str(told[0])
-            log.error("%d series stay pending: %s; trying again", len(told), self._last_failure)
-        elif self._last_failure and not self._batch.failing:
-            log.info("every series can be written again")
-            self._last_failure = ""
-        forgotten = self._batch.forget_excess()
-        if forgotten:
-            log.error(
-                "%d entries that cannot be written are left to the broker until they are claimed again", forgotten
-            )
-
-    def _note_conflicts(self, series: Series, written: Written) -> None:
-        self._conflicts += len(written.conflicts)
-        for open_time_ms in written.conflicts:
-            log.warning("two different candles of %s at %s: kept the one with more trades", series, utc(open_time_ms))
-
-    def _log_flush(self, candles: Sequence[Candle], notes: Iterable[Note], files: int) -> None:
-        for note in notes:
-            _log_note(note)
-        if len(candles) > self._settings.writer.log_candles:
-            log.info(
-                "Recorded %d candles of %d series in %d files in %.2f s, newest %s",
-                len(candles),
-                len({candle.series for candle in candles}),
-                files,
-                self._flush_seconds,
-                utc(max(candle.end_time_ms for candle in candles)),
-            )
-            return
-        for candle in candles:
-            log.info("Record %s at %s", candle.series, utc(candle.end_time_ms))
+    def _acknowledge(self, done: Mapping[Series, tuple[Sequence[Entry], Written]]) -> None:
+        entries = [entry for series_entries, _ in done.values() for entry in series_entries]
+        self.reader.acknowledge(entries)
+        self.batch.remove(entries)
+        self._isolation.try_suspects()
+        self._crashes.reset()
 
     def _keep_house(self, now: float) -> None:
         claim_ms = int(self._settings.writer.claim_seconds * 1000)
-        if self._claim_timer.due(now) and self._batch.room and not self._one_by_one:
-            claimed = self._source.claim(claim_ms, self._batch.room)
-            self._batch.add((one for one in claimed if not self._alone.is_suspect(one)), now)
-            self._source.remove_dead(_DEAD_AFTER * claim_ms)
-        if self._trim_timer.due(now):
-            self._source.trim(int(self._settings.broker.retention_days * DAY_MS))
-            if self._told_at < 0:
-                self._tell_what_is_stored()
-        if self._rebuild_timer.due(now):
-            self._rebuilder.begin()
+        if self._claim_timer.ring(now) and self.batch.room and not self._one_by_one:
+            claimed = self.reader.claim(claim_ms, self.batch.room)
+            self.batch.add((entry for entry in claimed if not self._isolation.is_suspect(entry)), now)
+            group = self._settings.writer.group
+            remove_dead(self._client, self._keys, self._markets, group, self.consumer, _DEAD_AFTER * claim_ms)
+        if self._trim_timer.ring(now):
+            trim(self._client, self._keys, self._markets, self._retention_ms)
+            if self._stored.was_refused:
+                self._stored.tell(self.reader.groups_created)
+        self._stored.tell_again(self.reader.groups_created)
+        if self._refill_timer.ring(now):
+            self._refiller.start()
         self._beat()
 
-    def _beat(self) -> None:
-        """Tell the broker how this process is, if it is time to."""
-        now = time.monotonic()
-        if not self._beat_timer.due(now):
-            return
-        body = {
+    def _beat(self) -> bool:
+        """Tell the broker how this process is, if it is time to; False when it is time to stop."""
+        if not self._beat_timer.ring(time.monotonic()):
+            return not self._stopping
+        body = self._journal.heartbeat(self._isolation.written, self._isolation.files) | {
             "consumer": self.consumer,
-            "written": self._written + self._alone.written,
-            "written_per_minute": self._rate.sample(now, self._written + self._alone.written),
-            "files": self._files + self._alone.files,
-            "waiting": len(self._batch),
-            "flush_seconds": round(self._flush_seconds, 3),
-            "conflicts": self._conflicts,
-            "dead_letters": self._source.dead_letters,
-            "lost": self._source.lost,
-            "failure": self._last_failure or None,
+            "waiting": len(self.batch),
+            "dead_letters": self.reader.dead_letters,
+            "lost": self.reader.lost,
         }
         try:
-            beat_blocking(self._client, self._keys, ROLE, body)
+            beat(self._client, self._keys, ROLE, body)
         except ResponseError as error:  # a broker that is full refuses it, and can still be read and acknowledged
             log.debug("no heartbeat: %s", error)
-
-
-def _log_note(note: Note) -> None:
-    """Say what a note says, where it is more than that recording began."""
-    match note.kind:
-        case NoteKind.ABSENT:
-            log.warning("absent at the exchange: %s from %s to %s", note.series, utc(note.from_ms), utc(note.to_ms))
-        case NoteKind.ENDED:
-            log.warning("%s ends at %s: %s", note.series, utc(note.from_ms), note.reason)
-        case NoteKind.BEGAN:
-            log.debug("%s is recorded from %s", note.series, utc(note.from_ms))
+        return not self._stopping
 
 
 def write(settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:

@@ -6,21 +6,19 @@ outside (a frame, a REST row, a stream entry): what passes it is safe to store a
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
-from shared.text import shown
+from shared.text import quoted
 
 MAX_SYMBOL_LENGTH = 60
 """Characters; a folder ``symbol=…`` of four-byte characters then still fits a file name's 255 bytes."""
 
-MAX_TIME_MS = 7_258_118_400_000
-"""2200-01-01: a time beyond it is in the wrong unit."""
-
+MAX_TIME_MS = 7_258_118_400_000  # 2200-01-01: a time beyond it is in the wrong unit
 _MAX_TRADES = 2**53  # beyond it a float64 no longer counts by one
 _DECIMALS = re.compile(r"\d{1,30}(?:\.\d{1,30})?(?:,\d{1,30}(?:\.\d{1,30})?){7}", re.ASCII)
 
@@ -52,41 +50,25 @@ def series_of_field(market: Market, field: str) -> Series | None:
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """A closed candle.
+    """A closed candle. Prices and volumes are the exchange's decimal strings, times are UTC milliseconds.
 
     Equality compares what the exchange said about the market (key and values), not how it reached us.
-
-    Attributes:
-        series: market, symbol and interval.
-        open_time_ms: open time in UTC milliseconds, on the interval's grid.
-        open: first price, as the exchange's decimal string; so are all prices and volumes.
-        high: highest price.
-        low: lowest price.
-        close: last price.
-        volume: base asset; contracts for coin_futures.
-        quote_volume: quote asset; base asset for coin_futures.
-        trade_num: number of trades.
-        taker_buy_base_asset_volume: the part of ``volume`` that takers bought.
-        taker_buy_quote_asset_volume: the part of ``quote_volume`` that takers bought.
-        source: ``websocket`` or ``rest``.
-        event_time_ms: the exchange's time when it sent the candle.
-        receive_time_ms: the local clock when it arrived; for information only.
     """
 
     series: Series
-    open_time_ms: int
+    open_time_ms: int  # on the interval's grid
     open: str
     high: str
     low: str
     close: str
-    volume: str
-    quote_volume: str
+    volume: str  # in the base asset; in contracts for coin_futures
+    quote_volume: str  # in the quote asset; in the base asset for coin_futures
     trade_num: int
-    taker_buy_base_asset_volume: str
-    taker_buy_quote_asset_volume: str
-    source: str = field(compare=False)
-    event_time_ms: int = field(compare=False)
-    receive_time_ms: int = field(compare=False)
+    taker_buy_base_asset_volume: str  # the part of ``volume`` that takers bought
+    taker_buy_quote_asset_volume: str  # the part of ``quote_volume`` that takers bought
+    source: str = field(compare=False)  # ``websocket`` or ``rest``
+    event_time_ms: int = field(compare=False)  # the exchange's time when it sent the candle
+    receive_time_ms: int = field(compare=False)  # the local clock when it arrived; for information only
 
     @property
     def end_time_ms(self) -> int:
@@ -94,51 +76,38 @@ class Candle:
         return self.series.interval.end(self.open_time_ms)
 
 
+DECIMALS = tuple(field.name for field in fields(Candle) if field.type is str and field.compare)
+"""Names of the candle's prices and volumes, in the order that ``checked_candle`` takes them."""
+
+
 def checked_symbol(symbol: object) -> str:
-    """``symbol``, if it is fit to name a series and a folder.
+    """``symbol``, if it is fit to name a series and a folder; else MalformedCandleError that names it.
 
     Letters and digits of any script, ``_`` and ``-`` are allowed, so nothing that passes can leave its folder.
-
-    Raises:
-        MalformedCandleError: for anything else, naming the symbol.
     """
     if not isinstance(symbol, str) or not 1 <= len(symbol) <= MAX_SYMBOL_LENGTH:
-        raise MalformedCandleError(f"symbol {shown(symbol, 80)} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")
+        raise MalformedCandleError(f"symbol {quoted(symbol, 80)} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")
     if not symbol.replace("_", "a").replace("-", "a").isalnum() or symbol != symbol.upper():
         raise MalformedCandleError(f"symbol {symbol!r} is not allowed: letters in uppercase, digits, '_' and '-' only")
     return symbol
 
 
 def checked_candle(
-    *,
-    market: Market,
-    symbol: object,
-    interval: object,
+    series: Series,
     open_time_ms: object,
-    decimals: tuple[object, object, object, object, object, object, object, object],
+    decimals: tuple[object, ...],
     trade_num: object,
+    *,
     source: str,
     event_time_ms: object,
     receive_time_ms: int,
 ) -> Candle:
-    """A candle from untrusted values.
+    """A candle from untrusted values of a checked series; MalformedCandleError names the one that is wrong.
 
-    Args:
-        market: the market the values came from.
-        symbol: see ``checked_symbol``.
-        interval: the exchange's spelling, such as ``1m``.
-        open_time_ms: an int on the interval's grid, between 1970 and 2200.
-        decimals: open, high, low, close, volume, quote volume, taker base volume, taker quote volume: plain
-            decimal strings without sign or exponent, at most 30 digits either side of the point.
-        trade_num: an int from 0 to 2**53.
-        source: where it came from.
-        event_time_ms: an int between 1970 and 2200.
-        receive_time_ms: the local clock.
-
-    Raises:
-        MalformedCandleError: naming the value that is wrong.
+    ``decimals`` are the values of ``DECIMALS``: plain decimal strings without sign or exponent, at most 30 digits
+    either side of the point. Times are ints between 1970 and 2200, the open time on the interval's grid; ``trade_num``
+    is an int from 0 to 2**53. ``source`` and ``receive_time_ms`` are our own and not checked.
     """
-    series = checked_series(market, symbol, interval)
     open_time = checked_time("open time", open_time_ms)
     if not series.interval.is_open_time(open_time):
         raise MalformedCandleError(f"open time {open_time} is not on the grid of {series.interval}")
@@ -147,35 +116,22 @@ def checked_candle(
     except TypeError:
         plain = None
     if plain is None:
-        raise MalformedCandleError(f"prices and volumes are not plain decimals: {', '.join(map(shown, decimals)):.200}")
+        raise MalformedCandleError(
+            f"prices and volumes are not plain decimals: {', '.join(map(quoted, decimals)):.200}"
+        )
     if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
-        raise MalformedCandleError(f"number of trades {shown(trade_num)} is not a count")
+        raise MalformedCandleError(f"number of trades {quoted(trade_num)} is not a count")
     event_time = checked_time("event time", event_time_ms)
-    first, high, low, last, volume, quote_volume, taker_base, taker_quote = cast("tuple[str, ...]", decimals)
-    return Candle(
-        series=series,
-        open_time_ms=open_time,
-        open=first,
-        high=high,
-        low=low,
-        close=last,
-        volume=volume,
-        quote_volume=quote_volume,
-        trade_num=trade_num,
-        taker_buy_base_asset_volume=taker_base,
-        taker_buy_quote_asset_volume=taker_quote,
-        source=source,
-        event_time_ms=event_time,
-        receive_time_ms=receive_time_ms,
-    )
+    values: tuple[Any, ...] = (*decimals[:6], trade_num, *decimals[6:], source, event_time, receive_time_ms)
+    return Candle(series, open_time, *values)
 
 
 def checked_series(market: Market, symbol: object, interval: object) -> Series:
     """A series from untrusted names; MalformedCandleError names the one that is wrong."""
     if not isinstance(interval, str):
-        raise MalformedCandleError(f"interval {shown(interval)} is not known")
+        raise MalformedCandleError(f"interval {quoted(interval)} is not known")
     if not isinstance(symbol, str):
-        raise MalformedCandleError(f"symbol {shown(symbol)} is not text")
+        raise MalformedCandleError(f"symbol {quoted(symbol)} is not text")
     return _series(market, symbol, interval)
 
 
@@ -184,12 +140,12 @@ def _series(market: Market, symbol: str, interval: str) -> Series:
     try:
         known_interval = Interval(interval)
     except ValueError:
-        raise MalformedCandleError(f"interval {shown(interval)} is not known") from None
+        raise MalformedCandleError(f"interval {quoted(interval)} is not known") from None
     return Series(market, checked_symbol(symbol), known_interval)
 
 
 def checked_time(name: str, value: object) -> int:
     """``value``, if it is an int of UTC milliseconds between 1970 and 2200; else MalformedCandleError with its name."""
     if type(value) is not int or not 0 <= value < MAX_TIME_MS:
-        raise MalformedCandleError(f"{name} {shown(value)} is not a time in milliseconds")
+        raise MalformedCandleError(f"{name} {quoted(value)} is not a time in milliseconds")
     return value

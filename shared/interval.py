@@ -11,6 +11,8 @@ SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+UNIT_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
+"""Units of intervals and of lengths of time in settings."""
 
 _MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday of Unix time
 
@@ -43,9 +45,7 @@ class Interval(StrEnum):
     def floor(self, time_ms: int, anchor_ms: int = 0) -> int:
         """Open time of the candle that contains ``time_ms``.
 
-        Args:
-            time_ms: any time.
-            anchor_ms: for ``3d``, whose grid was not checked against the exchange: an open time that was seen.
+        ``anchor_ms`` is for ``3d``, whose grid was not checked against the exchange: an open time that was seen.
         """
         if self is Interval.MONTH:
             moment = utc(time_ms)
@@ -71,10 +71,7 @@ class Interval(StrEnum):
         return open_time_ms + _LENGTH_MS[self]
 
     def is_open_time(self, time_ms: int) -> bool:
-        """Whether a candle may open at ``time_ms``.
-
-        Three-day candles may open on any day: that their grid counts from 1970 was not checked against the exchange.
-        """
+        """Whether a candle may open at ``time_ms``; one of ``3d`` may on any day (see ``floor``)."""
         if self is Interval.D3:
             return time_ms % DAY_MS == 0
         return self.floor(time_ms) == time_ms
@@ -93,23 +90,7 @@ class Interval(StrEnum):
         return interval
 
 
-_LENGTH_MS = {
-    Interval.S1: SECOND_MS,
-    Interval.M1: MINUTE_MS,
-    Interval.M3: 3 * MINUTE_MS,
-    Interval.M5: 5 * MINUTE_MS,
-    Interval.M15: 15 * MINUTE_MS,
-    Interval.M30: 30 * MINUTE_MS,
-    Interval.H1: HOUR_MS,
-    Interval.H2: 2 * HOUR_MS,
-    Interval.H4: 4 * HOUR_MS,
-    Interval.H6: 6 * HOUR_MS,
-    Interval.H8: 8 * HOUR_MS,
-    Interval.H12: 12 * HOUR_MS,
-    Interval.D1: DAY_MS,
-    Interval.D3: 3 * DAY_MS,
-    Interval.W1: 7 * DAY_MS,
-}
+_LENGTH_MS = {interval: int(interval[:-1]) * UNIT_MS[interval[-1]] for interval in Interval if interval != "1M"}
 
 
 def utc(time_ms: int) -> datetime:

@@ -17,11 +17,7 @@ class Span(NamedTuple):
 
 
 class Spans:
-    """A set of times, kept as sorted ranges that neither overlap nor touch.
-
-    Args:
-        ranges: what it holds at first, in any order; they may overlap.
-    """
+    """A set of times, kept as sorted ranges that neither overlap nor touch; those given at first may."""
 
     __slots__ = ("_begins", "_ends")
 

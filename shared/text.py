@@ -1,26 +1,33 @@
-"""Values from outside, as a message of ours may show them: short, on one line, and never an error themselves.
+"""Text for people: values from outside, shown short, on one line, and never an error themselves; numbers and nouns.
 
 ``repr`` and ``str`` of what is nested a thousand deep, which JSON may be, end in a RecursionError: nothing here looks
 inside a list or an object.
 """
 
+from collections.abc import Sequence
 
-def shown(value: object, most: int = 40) -> str:
-    """A value as code would spell it, at most so many characters of it; a list or object only by its type."""
+
+def quoted(value: object, max_characters: int = 40) -> str:
+    """A value as code would spell it, cut to so many characters; a list or object only by its type."""
     if isinstance(value, str):
-        return repr(value[:most])[:most]
+        return repr(value[:max_characters])[:max_characters]
     if value is None or isinstance(value, bool | int | float):
-        return repr(value)[:most]
+        return repr(value)[:max_characters]
     return f"of type {type(value).__name__}"
 
 
-def told(value: object, most: int = 200) -> str:
-    """Somebody else's words, at most so many characters of them, and nothing that could move a cursor."""
+def printable(value: object, max_characters: int = 200) -> str:
+    """Somebody else's words, cut to so many characters, with nothing in them that could move a cursor."""
     if not isinstance(value, str):
-        return shown(value, most)
-    return "".join(one if one.isprintable() else "?" for one in value[:most])
+        return quoted(value, max_characters)
+    return "".join(character if character.isprintable() else "?" for character in value[:max_characters])
 
 
-def counted(count: int, one: str, many: str = "") -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """A number and its noun, such as ``1 candle`` and ``1,000 candles``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[object], max_names: int = 5) -> str:
+    """The first few names, such as ``A, B, …``."""
+    return ", ".join([*map(str, names[:max_names]), *(["…"] if len(names) > max_names else [])])

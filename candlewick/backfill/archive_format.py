@@ -27,7 +27,7 @@ from pyarrow import csv
 
 from consumer.storage.table import Rows, concatenate
 from shared.candle import Series
-from shared.errors import CandlewickError
+from shared.errors import ArchiveError
 from shared.interval import DAY_MS, Interval, utc
 from shared.market import Market
 
@@ -43,23 +43,13 @@ _VALUES = (*_PRICES, "taker_buy_quote_volume")  # in the order of ``consumer.sto
 _TYPES = {name: pa.int64() if name in ("open_time", "close_time", "count") else pa.float64() for name in _COLUMNS}
 _NUMERIC = b"0123456789.,\r\n"  # all that a line may be made of: no sign, no exponent, no nan
 _MICROSECONDS_FROM = 10**14  # as milliseconds that would be the year 5138
-_MOST_TRADES = 2**53  # beyond it a float64 no longer counts by one
+_MAX_TRADES = 2**53  # beyond it a float64 no longer counts by one
 _LINE_BYTES, _SPARE_BYTES = 320, 65_536
 _BLOCK_BYTES = 2**23
 
 
-class ArchiveError(CandlewickError):
-    """A file of the archive is refused; the text is the reason, without the file's name."""
-
-
 class ArchiveFile(NamedTuple):
-    """One file of the archive.
-
-    Attributes:
-        series: whose klines.
-        begin_ms: first time of its month or day.
-        end_ms: first time after it.
-    """
+    """One file of the archive: a series' klines of the month or day from ``begin_ms`` to before ``end_ms``."""
 
     series: Series
     begin_ms: int
@@ -76,6 +66,13 @@ class ArchiveFile(NamedTuple):
         """The file of the day that holds ``time_ms``."""
         begin = time_ms - time_ms % DAY_MS
         return cls(series, begin, begin + DAY_MS)
+
+    def with_days(self) -> "Iterator[ArchiveFile]":
+        """This month's file, then the files of its days, where a day holds whole candles."""
+        yield self
+        if self.series.interval.typical_ms <= DAY_MS:
+            for day_ms in range(self.begin_ms, self.end_ms, DAY_MS):
+                yield ArchiveFile.day(self.series, day_ms)
 
     @property
     def is_monthly(self) -> bool:
@@ -96,18 +93,14 @@ class ArchiveFile(NamedTuple):
         return f"data/{_FOLDERS[market]}/{cadence}/klines/{symbol}/{interval.on_disk}/{self.name}"
 
     @property
-    def most_bytes(self) -> int:
+    def max_bytes(self) -> int:
         """More bytes than its klines can take, unpacked or not."""
         candles = (self.end_ms - self.begin_ms) // min(self.series.interval.typical_ms, DAY_MS) + 1
         return _SPARE_BYTES + candles * _LINE_BYTES
 
 
 def verify(content: bytes, checksum: str) -> None:
-    """Compare a file's bytes with the text of its CHECKSUM file.
-
-    Raises:
-        ArchiveError: when the text holds no sha256, or another one.
-    """
+    """Compare a file's bytes with the text of its CHECKSUM file. ArchiveError when that holds no sha256, or another."""
     expected = "".join(checksum.split()[:1]).lower()
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise ArchiveError(f"its CHECKSUM is no sha256: {checksum!r:.60}")
@@ -117,16 +110,11 @@ def verify(content: bytes, checksum: str) -> None:
 
 
 def read_archive(file: ArchiveFile, content: bytes) -> Rows:
-    """The rows of one file, ascending, each a whole candle of the file's month or day.
+    """The rows of one file's verified bytes, ascending, each a whole candle of the file's month or day.
 
-    Args:
-        file: which.
-        content: its bytes, verified.
-
-    Raises:
-        ArchiveError: when anything in it is not as it should be.
+    ArchiveError when anything in them is not as it should be.
     """
-    parts = [_rows(file, block) for block in _blocks(content, file.most_bytes)]
+    parts = [_rows(file, block) for block in _blocks(content, file.max_bytes)]
     if not sum(map(len, parts)):
         raise ArchiveError("it holds no kline")
     rows = concatenate(parts)
@@ -136,7 +124,7 @@ def read_archive(file: ArchiveFile, content: bytes) -> Rows:
     return Rows(rows.times[ended], rows.values[:, ended])
 
 
-def _blocks(content: bytes, most_bytes: int) -> Iterator[bytes]:
+def _blocks(content: bytes, max_bytes: int) -> Iterator[bytes]:
     """The one CSV in a zip, in blocks of whole lines, without its header."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -146,17 +134,17 @@ def _blocks(content: bytes, most_bytes: int) -> Iterator[bytes]:
             if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ArchiveError(f"its compression is {members[0].compress_type}, not deflate")
             with archive.open(members[0]) as lines:
-                yield from _lines(lines, most_bytes)
+                yield from _lines(lines, max_bytes)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError, ValueError) as error:
         raise ArchiveError(f"it is no zip that can be read: {error}") from None
 
 
-def _lines(file: IO[bytes], most_bytes: int) -> Iterator[bytes]:
+def _lines(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
     size, rest, at_start = 0, b"", True
     while chunk := file.read(_BLOCK_BYTES):
         size += len(chunk)
-        if size > most_bytes:
-            raise ArchiveError(f"it unpacks to more than {most_bytes:,} bytes, more than its klines can take")
+        if size > max_bytes:
+            raise ArchiveError(f"it unpacks to more than {max_bytes:,} bytes, more than its klines can take")
         cut = chunk.rfind(b"\n") + 1
         block, rest = (rest + chunk[:cut], chunk[cut:]) if cut else (b"", rest + chunk)
         if len(rest) > _SPARE_BYTES:
@@ -196,7 +184,7 @@ def _rows(file: ArchiveFile, block: bytes) -> Rows:
         reason = re.sub(r"\s+", " ", re.sub(r"Row #\d+: ", "", str(error)))
         raise ArchiveError(f"it holds a line that is no kline: {reason:.120}") from None
     values = np.array([table.column(name).to_numpy() for name in _VALUES], np.float64)
-    if not np.isfinite(values).all() or (values[_VALUES.index("count")] > _MOST_TRADES).any():
+    if not np.isfinite(values).all() or (values[_VALUES.index("count")] > _MAX_TRADES).any():
         raise ArchiveError("it holds a line that is no kline: a number is too large")
     return Rows(_checked_times(file, table.column("open_time").to_numpy()), values)
 

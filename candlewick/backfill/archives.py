@@ -1,37 +1,34 @@
 """Where files of Binance's archive come from: a folder that mirrors it, or a web address.
 
-Both answer the same question, a file by its value, and hand over bytes whose checksum has been verified. Each keeps
-three things apart: the archive does not have the file (None), the file is there and is refused (``ArchiveError``), and
-the archive itself cannot be reached (``ArchiveUnreachableError``), which is said only after several tries.
+Both hand over bytes whose checksum has been verified. Each keeps three things apart: the archive does not have the file
+(None), the file is there and is refused (``ArchiveError``), and the archive cannot be reached
+(``ArchiveUnreachableError``), which is raised only after several tries.
 """
 
 import asyncio
-import itertools
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
 import httpx
 
-from candlewick.backfill.archive_format import CHECKSUM_SUFFIX, ArchiveError, ArchiveFile, verify
+from candlewick.backfill.archive_format import CHECKSUM_SUFFIX, ArchiveFile, verify
+from candlewick.backfill.retry import Patience
 from consumer.storage.layout import SUFFIX, partition_span
 from shared.candle import Series
-from shared.errors import CandlewickError
+from shared.errors import ArchiveError, ArchiveUnreachableError, CandlewickError
 from shared.interval import DAY_MS
 from shared.market import Market
 from shared.process.backoff import backoff
 from shared.settings.types import without_secrets
 
-_FIRST_TRIES, _TRIES = 4, 10  # a second or two before it has ever answered, a minute or so after
+_STATUS_TRIES = 4  # while the archive answers that it cannot now
 _CHECKSUM_BYTES = 4096
 _MARKET_FOLDERS = {"spot": Market.SPOT, "um": Market.USDT_FUTURES, "cm": Market.COIN_FUTURES}
 _MARKET_FOLDERS |= {market.value: market for market in Market}
-
-
-class ArchiveUnreachableError(Exception):
-    """The archive does not answer; the text says why."""
 
 
 class Found(NamedTuple):
@@ -42,14 +39,12 @@ class Found(NamedTuple):
 
 
 class Archive(Protocol):
-    """What both can do."""
+    """What a folder and a web address have in common."""
 
     async def get(self, file: ArchiveFile) -> Found | None:
         """A file's bytes; None where the archive does not have it.
 
-        Raises:
-            ArchiveError: when it is there and is refused. The text names the file.
-            ArchiveUnreachableError: when the archive does not answer.
+        ArchiveError, whose text names the file, when it is refused; ArchiveUnreachableError when nobody answers.
         """
 
     def end_ms(self, series: Series) -> int | None:
@@ -60,15 +55,9 @@ class Archive(Protocol):
 
 
 def open_archive(text: str, timeout_seconds: float, *, unverified: bool) -> Archive:
-    """The archive that ``--archive`` names.
+    """The archive that ``--archive`` names: an address that begins with http:// or https://, or a folder.
 
-    Args:
-        text: an address that begins with http:// or https://, or a folder.
-        timeout_seconds: longest wait for an answer.
-        unverified: whether files without a CHECKSUM beside them are taken too.
-
-    Raises:
-        CandlewickError: when it is neither.
+    CandlewickError when it is neither. Files without a CHECKSUM beside them are taken only if ``unverified``.
     """
     if text.startswith(("http://", "https://")):
         try:
@@ -114,10 +103,10 @@ class FolderArchive:
             return None
         beside = path.with_name(path.name + CHECKSUM_SUFFIX)
         try:
-            if path.stat().st_size > file.most_bytes:
-                raise ArchiveError(f"{path} is refused: {_too_large(file.most_bytes)}")
+            if path.stat().st_size > file.max_bytes:
+                raise ArchiveError(f"{path} is refused: {_too_large(file.max_bytes)}")
             content = path.read_bytes()
-            checksum = beside.read_text("utf-8", "replace")[:_CHECKSUM_BYTES] if beside.is_file() else None
+            checksum = beside.read_bytes()[:_CHECKSUM_BYTES] if beside.is_file() else None
         except OSError as error:
             raise ArchiveError(f"{path} cannot be read: {error.strerror}") from None
         return _verified(str(path), content, checksum, unverified=self._unverified)
@@ -141,8 +130,7 @@ class WebArchive:
     def __init__(self, address: str, timeout_seconds: float, *, unverified: bool = False) -> None:
         self._address = address.rstrip("/").removesuffix("/data")
         self._unverified = unverified
-        self._trouble: str | None = None
-        self._has_answered = False
+        self._patience = Patience(ArchiveUnreachableError, _without_password(self._address), (httpx.HTTPError, OSError))
         try:
             self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=True)
         except (ImportError, ValueError) as error:
@@ -150,12 +138,11 @@ class WebArchive:
 
     async def get(self, file: ArchiveFile) -> Found | None:  # noqa: D102 # as the protocol says
         address = f"{self._address}/{quote(file.path)}"
-        content = await self._download(address, file.most_bytes)
+        content = await self._download(address, file.max_bytes)
         if content is None:
             return None
         checksum = await self._download(address + CHECKSUM_SUFFIX, _CHECKSUM_BYTES)
-        text = None if checksum is None else checksum.decode("utf-8", "replace")
-        return _verified(_shown(address), content, text, unverified=self._unverified)
+        return _verified(_without_password(address), content, checksum, unverified=self._unverified)
 
     def end_ms(self, series: Series) -> int | None:  # noqa: ARG002 # the archive is the same for all
         """The last midnight by this host's clock: the archive is made of whole days."""
@@ -165,65 +152,53 @@ class WebArchive:
     async def close(self) -> None:  # noqa: D102
         await self._client.aclose()
 
-    async def _download(self, address: str, most_bytes: int) -> bytes | None:
+    async def _download(self, address: str, max_bytes: int) -> bytes | None:
         """A whole body, after as many tries as it takes; None for 404."""
-        if self._trouble is not None:
-            raise ArchiveUnreachableError(self._trouble)
-        delays = backoff(0.2, 30.0)
-        for tries in itertools.count(1):
-            try:
-                status, content = await self._once(address, most_bytes)
-            except (httpx.HTTPError, OSError) as error:
-                if tries >= (_TRIES if self._has_answered else _FIRST_TRIES):
-                    self._trouble = f"{_shown(self._address)}: {error or type(error).__name__}"
-                    raise ArchiveUnreachableError(self._trouble) from None
-            else:
-                self._has_answered = True
-                if status == httpx.codes.NOT_FOUND:
-                    return None
-                if status == httpx.codes.OK:
-                    return content
-                if tries >= _FIRST_TRIES or not _may_pass(status):
-                    raise ArchiveError(f"{_shown(address)} cannot be had: the archive answers {status}")
-            await asyncio.sleep(next(delays))
-        raise AssertionError  # the loop returns or raises
+        status, content = await self._patience.call(lambda: self._try_download(address, max_bytes))
+        if status not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            raise ArchiveError(f"{_without_password(address)} cannot be had: the archive answers {status}")
+        return content if status == httpx.codes.OK else None
 
-    async def _once(self, address: str, most_bytes: int) -> tuple[int, bytes]:
+    async def _try_download(self, address: str, max_bytes: int) -> tuple[int, bytes]:
+        """Status and body, asked a few times while another answer may come in a moment (429, 5xx)."""
+        answer = await self._once(address, max_bytes)
+        for delay in islice(backoff(0.2, 30.0), _STATUS_TRIES - 1):
+            if answer[0] < httpx.codes.INTERNAL_SERVER_ERROR and answer[0] != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            await asyncio.sleep(delay)
+            answer = await self._once(address, max_bytes)
+        return answer
+
+    async def _once(self, address: str, max_bytes: int) -> tuple[int, bytes]:
         content = bytearray()
         async with self._client.stream("GET", address) as answer:
             if answer.status_code != httpx.codes.OK:
                 return answer.status_code, b""
             async for chunk in answer.aiter_bytes():
                 content += chunk
-                if len(content) > most_bytes:
-                    raise ArchiveError(f"{_shown(address)} is refused: {_too_large(most_bytes)}")
+                if len(content) > max_bytes:
+                    raise ArchiveError(f"{_without_password(address)} is refused: {_too_large(max_bytes)}")
         return httpx.codes.OK, bytes(content)
 
 
-def _verified(where: str, content: bytes, checksum: str | None, *, unverified: bool) -> Found:
+def _verified(where: str, content: bytes, checksum: bytes | None, *, unverified: bool) -> Found:
     """A file whose checksum holds, or one without a checksum if that is allowed."""
-    if checksum is None:
-        if not unverified:
-            raise ArchiveError(f"{where} is refused: there is no CHECKSUM beside it (--unverified takes it)")
-        return Found(where, content)
-    try:
-        verify(content, checksum)
-    except ArchiveError as error:
-        raise ArchiveError(f"{where} is refused: {error}") from None
+    if checksum is None and not unverified:
+        raise ArchiveError(f"{where} is refused: there is no CHECKSUM beside it (--unverified takes it)")
+    if checksum is not None:
+        try:
+            verify(content, checksum.decode("utf-8", "replace"))
+        except ArchiveError as error:
+            raise ArchiveError(f"{where} is refused: {error}") from None
     return Found(where, content)
 
 
-def _may_pass(status: int) -> bool:
-    """Whether an answer may be another one in a moment."""
-    return status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.TOO_MANY_REQUESTS
+def _too_large(max_bytes: int) -> str:
+    return f"it is larger than {max_bytes:,} bytes, more than its klines can take"
 
 
-def _too_large(most_bytes: int) -> str:
-    return f"it is larger than {most_bytes:,} bytes, more than its klines can take"
-
-
-def _shown(address: str) -> str:
-    """An address without a password."""
+def _without_password(address: str) -> str:
+    """An address as it may be shown."""
     return without_secrets(address) if "@" in urlsplit(address).netloc else address
 
 

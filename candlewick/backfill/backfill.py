@@ -1,27 +1,26 @@
 """``candlewick backfill``: history of any number of series, fetched straight into the store, beside a running writer.
 
-The exchange's time comes first: it says what is closed. Where the exchange cannot be asked, this host's clock takes its
-place, and only what an archive has is fetched. Several series are filled at a time, each on its own
-(``candlewick.backfill.filling``); what goes wrong with one is told in a line and holds up no other.
+The exchange's time tells what is closed. Where the exchange cannot be asked, this host's clock takes its place, and
+only what an archive has is fetched. A few series are filled at a time (``candlewick.backfill.filling``). A series that
+fails gets a line that says why, and holds up no other.
 """
 
 import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from candlewick.backfill.archives import Archive, open_archive
-from candlewick.backfill.filling import Filled, Filling, Tools
-from candlewick.backfill.patient_rest import Asker
-from candlewick.backfill.progress_display import Meter, make_meter
+from candlewick.backfill.filling import Display, Filled, Filling, Tools
+from candlewick.backfill.patient_rest import PatientRest
+from candlewick.backfill.progress_display import progress_display
+from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging
-from consumer.storage.metadata import Ledger
-from consumer.storage.store import Store
-from producers.exchange.rest import RestUnavailableError
+from consumer.storage.local import LocalStorage
 from shared.candle import Series
-from shared.errors import CandlewickError, StoreError
+from shared.errors import RestUnavailableError, SettingsError, StoreError
 from shared.interval import Interval, utc
 from shared.market import Market
 from shared.settings.model import Settings
@@ -39,7 +38,7 @@ class Order:
     """What is to be fetched.
 
     Attributes:
-        series: which; all of one market.
+        series: all of one market.
         from_ms: first time that is wanted.
         to_ms: time to stop before; None for all that has closed.
         archive: address or folder of the archive; None for REST alone.
@@ -64,40 +63,27 @@ def make_order(
     *,
     unverified: bool,
 ) -> Order:
-    """An order that can be carried out.
-
-    Raises:
-        CandlewickError: naming what cannot be.
-    """
+    """An order that can be carried out. SettingsError names what cannot be."""
     for interval in intervals:
         if interval not in settings.intervals(market):
-            raise CandlewickError(f"interval {interval} is spot's alone, {market} does not have it")
+            raise SettingsError(f"interval {interval} is spot's alone, {market} does not have it")
     if to_ms is not None and to_ms <= from_ms:
-        raise CandlewickError(f"--to {_time(to_ms)} is not after --from {_time(from_ms)}")
+        raise SettingsError(f"--to {_time(to_ms)} is not after --from {_time(from_ms)}")
     if unverified and archive is None:
-        raise CandlewickError("--unverified is about archive files: name their place with --archive")
+        raise SettingsError("--unverified is about archive files: name their place with --archive")
     series = dict.fromkeys(Series(market, symbol, interval) for symbol in symbols for interval in intervals)
     return Order(tuple(series), from_ms, to_ms, archive, unverified)
 
 
 def backfill(settings: Settings, order: Order) -> int:
-    """Fetch what is missing, and print a line a series.
+    """Fetch what is missing, and print a line a series. CandlewickError when the order cannot be carried out as it is.
 
-    Returns:
-        An exit code: 0 when every candle of the spans is stored, absent, or was never to be had; else 1.
-
-    Raises:
-        CandlewickError: when the order cannot be carried out as it is.
+    The exit code is 0 when every candle of the spans is stored, absent, or was never to be had; else 1.
     """
     timeout = settings.exchange.rest_timeout_seconds
     archive = open_archive(order.archive, timeout, unverified=order.unverified) if order.archive is not None else None
-    staging = Staging(settings.staging_folder.absolute())
-    try:
-        store = Store(settings.candles_folder.absolute(), staging, _LOCK_SECONDS, _CACHE_BYTES)
-        with make_meter(sys.stderr) as meter:
-            results = asyncio.run(_fill_all(settings, order, store, archive, meter))
-    finally:
-        staging.close()
+    with _candle_store(settings) as candles, progress_display(sys.stderr) as display:
+        results = asyncio.run(_fill_all(settings, order, candles, archive, display))
     for result in results:
         print(summary(result) if isinstance(result, Filled) else result)
     for result in results:
@@ -106,69 +92,59 @@ def backfill(settings: Settings, order: Order) -> int:
     return 1 if any(isinstance(result, str) or result.missing for result in results) else 0
 
 
-def fill_gaps(settings: Settings, gaps: Mapping[Series, Span], meter: Meter) -> list[Filled | str]:
-    """Fetch over REST what is missing of some series, each between two times; in place of one that failed, why."""
-    staging = Staging(settings.staging_folder.absolute())
+def fill_gaps(settings: Settings, gaps: Mapping[Series, Span]) -> list[Filled | str]:
+    """Fetch over REST what is missing of some series, each in its span; in place of one that failed, the reason."""
     found: list[Filled | str] = []
-    try:
-        store = Store(settings.candles_folder.absolute(), staging, _LOCK_SECONDS, _CACHE_BYTES)
+    with _candle_store(settings) as candles, progress_display(sys.stderr) as display:
         for series, span in gaps.items():
             order = Order((series,), span.begin_ms, span.end_ms)
-            found += asyncio.run(_fill_all(settings, order, store, None, meter))
-    finally:
-        staging.close()
+            found += asyncio.run(_fill_all(settings, order, candles, None, display))
     return found
 
 
+@contextlib.contextmanager
+def _candle_store(settings: Settings) -> Iterator[CandleStore]:
+    staging = Staging(settings.staging_folder)
+    try:
+        yield CandleStore(LocalStorage(settings.data.folder, staging, _LOCK_SECONDS), _CACHE_BYTES)
+    finally:
+        staging.close()
+
+
 async def _fill_all(
-    settings: Settings, order: Order, store: Store, archive: Archive | None, meter: Meter
+    settings: Settings, order: Order, candles: CandleStore, archive: Archive | None, display: Display
 ) -> list[Filled | str]:
-    """Fill every series; in place of one that failed, why."""
-    asker = Asker(order.series[0].market, settings)
+    """Fill every series; in place of one that failed, the reason."""
+    rest = PatientRest(order.series[0].market, settings)
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(asker.close)
+        stack.push_async_callback(rest.close)
         if archive is not None:
             stack.push_async_callback(archive.close)
-        now_ms = await _now(asker)
+        try:
+            now_ms = await rest.time_ms()
+        except RestUnavailableError:
+            now_ms = time.time_ns() // 1_000_000
+        rest.set_time(now_ms)
         if order.from_ms >= now_ms:
-            raise CandlewickError(f"--from {_time(order.from_ms)} is in the future: now it is {_time(now_ms)}")
-        tools = Tools(
-            store=store,
-            ledger=Ledger(settings.ledger_folder.absolute()),
-            asker=asker,
-            archive=archive,
-            now_ms=now_ms,
-            desk=asyncio.Lock(),
-            tell=meter.tell,
-            moved=meter.moved,
-        )
+            raise SettingsError(f"--from {_time(order.from_ms)} is in the future: now it is {_time(now_ms)}")
+        tools = Tools(candles, rest, archive, now_ms, asyncio.Lock(), display)
         gate = asyncio.Semaphore(_SERIES_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_fill(tools, gate, order, series)) for series in order.series]
     return [task.result() for task in tasks]
 
 
-async def _now(asker: Asker) -> int:
-    """The exchange's time; this host's when the exchange cannot be asked."""
-    try:
-        now_ms = await asker.time_ms()
-    except RestUnavailableError:
-        now_ms = time.time_ns() // 1_000_000
-    asker.take_time(now_ms)
-    return now_ms
-
-
 async def _fill(tools: Tools, gate: asyncio.Semaphore, order: Order, series: Series) -> Filled | str:
-    """Fill one series; why not, when its files refuse."""
+    """Fill one series; the reason, when its files refuse."""
     to_ms = order.to_ms
-    if to_ms is None and tools.asker.trouble is not None and tools.archive is not None:
+    if to_ms is None and tools.rest.trouble is not None and tools.archive is not None:
         to_ms = tools.archive.end_ms(series)
     span = Span(order.from_ms, tools.now_ms if to_ms is None else to_ms)
     async with gate:
         try:
             return await Filling(tools, series, span).run()
         except (StoreError, OSError) as error:
-            tools.tell(str(error))
+            tools.display.tell(str(error))
             return f"{series} cannot be filled: {error}"
 
 

@@ -1,36 +1,35 @@
-"""One series, filled from history: what is missing of a span, taken from the archive and over REST, stored and noted.
+"""One series, filled from history: what is missing of a span is taken from the archive and over REST, and stored.
 
-A filling has no state of its own. It begins by reading what is stored (the Parquet files) and what is known to be
-absent (the ledger); what is left of the span is fetched piece by piece, a month, a day or a REST page, and each piece
-is on disk before the next one is fetched. So a filling that was killed goes on where it was, and one of a span that is
-complete fetches and writes nothing.
+A filling keeps nothing on disk but candles and series facts. It begins by reading which candles are stored and which
+are known to be absent. The rest of the span is fetched piece by piece: a month, a day or a REST page. Each piece is on
+disk before the next one is fetched. So a filling that was killed goes on where it was, and one of a complete span
+fetches and writes nothing.
 
-For each month that lacks anything its monthly file is taken, then the files of the days that still do, then REST is
-asked about the holes inside those files: when it cannot be, the verified file's word counts. At last REST is asked for
-everything else. What nobody could be asked for is *missing*.
+For each month that lacks anything its monthly file is taken, then the files of the days that still lack something.
+Then REST is asked about the holes inside those files; when it cannot be asked, the verified file counts. At last REST
+is asked for everything else. What nobody could be asked for is *missing*.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from candlewick.backfill.archive_format import ArchiveError, ArchiveFile, read_archive
-from candlewick.backfill.archives import Archive, ArchiveUnreachableError, Found
-from candlewick.backfill.patient_rest import Asker
-from candlewick.backfill.plan import Coverage
-from consumer.dataset.figures import stored_edges
-from consumer.dataset.read import read_rows
-from consumer.storage.metadata import Ledger
-from consumer.storage.store import Store, Written
+from candlewick.backfill.archive_format import ArchiveFile, read_archive
+from candlewick.backfill.archives import Archive, Found
+from candlewick.backfill.patient_rest import PatientRest
+from candlewick.backfill.plan import Plan
+from consumer.dataset.dataset import Dataset
+from consumer.storage.candle_store import CandleStore, Written
+from consumer.storage.metadata import MetadataStore
 from consumer.storage.table import Rows
 from producers.exchange.page import next_page
-from producers.exchange.rest import RestRefusedError, RestUnavailableError
 from shared.candle import Candle, Series
+from shared.errors import ArchiveError, ArchiveUnreachableError, RestRefusedError, RestUnavailableError
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.spans import Span, Spans
 
 FROM_MONTHS, FROM_DAYS, FROM_REST = "monthly files", "daily files", "REST"
@@ -41,7 +40,6 @@ class Filled:
     """What became of one series.
 
     Attributes:
-        series: which.
         wanted: open times that were looked for.
         there: candles that were stored before.
         fetched: candles stored now, by where they came from.
@@ -61,112 +59,107 @@ class Filled:
     reason: str = ""
 
 
+class Display(Protocol):
+    """Where a filling says how far it is."""
+
+    def note_left(self, series: Series, left: int) -> None:
+        """So many candles of a series are still to be had; called before the first piece and after each."""
+
+    def tell(self, text: str) -> None:
+        """A line about trouble."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What all fillings of a run share.
 
     Attributes:
-        store: where rows go.
-        ledger: where notes go.
-        asker: the exchange.
-        archive: the archive; None to do without.
+        archive: None to do without.
         now_ms: the exchange's time when the run began.
         desk: held by whoever parses and stores a file, so that no two large ones are unpacked at a time.
-        tell: called with each line about trouble.
-        moved: called before the first piece and after each, with the number of candles that are still to be had.
     """
 
-    store: Store
-    ledger: Ledger
-    asker: Asker
+    candles: CandleStore
+    rest: PatientRest
     archive: Archive | None
     now_ms: int
     desk: asyncio.Lock
-    tell: Callable[[str], None]
-    moved: Callable[[Series, int], None]
+    display: Display
 
 
 class Filling:
-    """One series on its way; ``run`` is called once.
-
-    Args:
-        tools: what is shared.
-        series: which.
-        span: times that are wanted; what may still be open is left out.
-    """
+    """One series on its way; ``run`` is called once. What may still be open of the span is left out."""
 
     def __init__(self, tools: Tools, series: Series, span: Span) -> None:
         self._tools = tools
         self._series = series
-        self._coverage = Coverage(series.interval, span, tools.asker.closed_before_ms)
+        self._dataset = Dataset(tools.candles.storage)
+        self._metadata = MetadataStore(tools.candles.storage)
+        self._plan = Plan(series.interval, span, tools.rest.closed_before_ms)
         self._filled = Filled(series, span)
 
     async def run(self) -> Filled:
-        """Fill what can be filled.
-
-        Raises:
-            StoreError: when the dataset cannot be read or written. What was stored before that stays.
-        """
+        """Fill what can be filled. StoreError when the dataset refuses; what was stored before that stays."""
         await asyncio.to_thread(self._look)
         await self._skip_to_first()
-        self._moved()
+        self._show_left()
         if self._tools.archive is not None:
             await self._take_archive(self._tools.archive)
-        await self._ask(self._coverage.gaps())
+        await self._ask(self._plan.gaps())
         await asyncio.to_thread(self._note_beginning)
-        self._filled.wanted = self._coverage.wanted
-        self._filled.missing = self._coverage.gaps()
+        self._filled.wanted = self._plan.wanted
+        self._filled.missing = self._plan.gaps()
         return self._filled
 
     def _look(self) -> None:
         """Read what is stored of the span, month by month, and what is known to be absent."""
-        for span in self._tools.ledger.read(self._series).absent:
-            self._coverage.never_was(*span)
-        edges = stored_edges(self._tools.store.root, self._series)
+        for span in self._dataset.metadata(self._series).absent:
+            self._plan.note_absent(*span)
+        edges = self._dataset.edges(self._series)
         if edges is None:
             return
-        self._coverage.exists(edges.begin_ms)
-        self._coverage.exists(self._coverage.floor(edges.end_ms - 1))
-        wanted = self._coverage.wanted
+        self._plan.note_exists(edges.begin_ms)
+        self._plan.note_exists(self._plan.grid.floor(edges.end_ms - 1))
+        wanted = self._plan.wanted
         at, end_ms = max(wanted.begin_ms, edges.begin_ms), min(wanted.end_ms, edges.end_ms)
         while at < end_ms:
             until = min(Interval.MONTH.end(at), end_ms)
-            rows = read_rows(self._tools.store.root, self._series, at, until)
-            self._coverage.take(rows.times)
+            rows = self._dataset.rows(self._series, at, until)
+            self._plan.note_stored(rows.times)
             self._filled.there += len(rows)
             at = until
 
     async def _skip_to_first(self) -> None:
         """Leave out what is before the exchange's first kline, where the exchange can be asked for that."""
-        if not self._coverage.lacks_its_beginning:
+        if not self._plan.lacks_its_beginning:
             return
         try:
-            first_ms = await self._tools.asker.first_open_ms(self._series, *self._coverage.wanted)
+            first_ms = await self._tools.rest.first_open_ms(self._series, *self._plan.wanted)
         except RestUnavailableError:
             return
         except RestRefusedError as error:
             self._filled.reason = f"the exchange says: {error}"
             return
         if first_ms is not None:
-            self._coverage.begin_at(first_ms)
+            self._plan.begin_at(first_ms)
 
     async def _take_archive(self, archive: Archive) -> None:
         """What the archive has: month by month its file, then the days', then what is not in them."""
-        at, end_ms = self._coverage.wanted
+        at, end_ms = self._plan.wanted
         while at < end_ms:
             month = ArchiveFile.month(self._series, at)
             vouched = Spans()
             try:
-                for file in _files(month):
-                    if file.end_ms <= self._tools.now_ms and self._coverage.gaps_in(file.begin_ms, file.end_ms):
+                for file in month.with_days():
+                    if file.end_ms <= self._tools.now_ms and self._plan.gaps_in(file.begin_ms, file.end_ms):
                         await self._take(archive, file, vouched)
             except ArchiveUnreachableError as error:
-                self._tools.tell(f"the archive cannot be reached: {error}")
+                self._tools.display.tell(f"the archive cannot be reached: {error}")
                 end_ms = at
-            holes = [span for known in vouched for span in self._coverage.gaps_in(*known)]
+            holes = [span for known in vouched for span in self._plan.gaps_in(*known)]
             await self._ask(holes)
             for hole in holes:
-                self._coverage.answer(*hole)
+                self._plan.note_answered(*hole)
             await self._note_absences()
             at = month.end_ms
 
@@ -177,71 +170,63 @@ class Filling:
             if found is None:
                 return
             async with self._tools.desk:
-                rows = await asyncio.to_thread(self._read, file, found)
+                rows = await asyncio.to_thread(_read, file, found)
                 await asyncio.to_thread(self._store_rows, file, rows)
         except ArchiveError as error:
-            self._tools.tell(str(error))
+            self._tools.display.tell(str(error))
             return
         if len(rows):
-            vouched.add(self._coverage.ceil(file.begin_ms), self._series.interval.end(int(rows.times[-1])))
-        self._moved()
-
-    @staticmethod
-    def _read(file: ArchiveFile, found: Found) -> Rows:
-        try:
-            return read_archive(file, found.content)
-        except ArchiveError as error:
-            raise ArchiveError(f"{found.where} is refused: {error}") from None
+            vouched.add(self._plan.grid.ceil(file.begin_ms), self._series.interval.end(int(rows.times[-1])))
+        self._show_left()
 
     def _store_rows(self, file: ArchiveFile, rows: Rows) -> None:
         """Store what a file has for the gaps: a day at a time for 1s, whose partitions are hours."""
         source = FROM_MONTHS if file.is_monthly else FROM_DAYS
         step_ms = DAY_MS if self._series.interval is Interval.S1 else file.end_ms - file.begin_ms
         for begin_ms in range(file.begin_ms, file.end_ms, step_ms):
-            for gap in self._coverage.gaps_in(begin_ms, begin_ms + step_ms):
+            for gap in self._plan.gaps_in(begin_ms, begin_ms + step_ms):
                 part = rows.between(*gap)
                 if len(part):
-                    self._count(source, len(part), self._tools.store.write_rows(self._series, part))
-                    self._coverage.take(part.times)
+                    self._count(source, len(part), self._tools.candles.write_rows(self._series, part))
+                    self._plan.note_stored(part.times)
 
     async def _ask(self, spans: list[Span]) -> None:
         """Ask REST for these spans, as long as it answers."""
         try:
             for span in spans:
-                await self._ask_one(span)
+                await self._ask_span(span)
         except RestUnavailableError as error:
-            self._tools.tell(f"the exchange cannot be asked over REST: {error}")
+            self._tools.display.tell(f"the exchange cannot be asked over REST: {error}")
         except RestRefusedError as error:
             self._filled.reason = f"the exchange says: {error}"
 
-    async def _ask_one(self, span: Span) -> None:
+    async def _ask_span(self, span: Span) -> None:
         """Ask for one span, page by page."""
         at = span.begin_ms
         while at < span.end_ms:
             page = next_page(self._series, at, span.end_ms)
-            answer = await self._tools.asker.klines(self._series, page)
+            answer = await self._tools.rest.klines(self._series, page)
             candles = [candle for candle in answer.candles if candle.open_time_ms < span.end_ms]
             if candles:
                 await asyncio.to_thread(self._store_candles, candles)
             if answer.candles:
-                self._coverage.exists(answer.candles[-1].open_time_ms)
-            covered_ms = min(self._coverage.ceil(answer.covered_to_ms), span.end_ms)
+                self._plan.note_exists(answer.candles[-1].open_time_ms)
+            covered_ms = min(self._plan.grid.ceil(answer.covered_to_ms), span.end_ms)
             if not answer.candles and self._series.market is Market.COIN_FUTURES and covered_ms < span.end_ms:
-                covered_ms = await self._tools.asker.next_day_ms(self._series, covered_ms, span.end_ms)
-            if covered_ms <= at:
-                self._filled.reason = "REST answers with rows that are no candles"
-                return
-            if answer.is_doubtful:
+                covered_ms = await self._tools.rest.next_day_ms(self._series, covered_ms, span.end_ms)
+            if covered_ms <= at or answer.is_doubtful:
                 self._filled.reason = "REST answers with rows that are no candles"
             else:
-                self._coverage.answer(at, covered_ms)
+                self._plan.note_answered(at, covered_ms)
                 await self._note_absences()
-            self._moved()
+            if covered_ms <= at:
+                return
+            self._show_left()
             at = covered_ms
 
     def _store_candles(self, candles: list[Candle]) -> None:
-        self._count(FROM_REST, len(candles), self._tools.store.write(self._series, candles))
-        self._coverage.take(np.array([candle.open_time_ms for candle in candles], np.int64))
+        self._count(FROM_REST, len(candles), self._tools.candles.write(self._series, candles))
+        self._plan.note_stored(np.array([candle.open_time_ms for candle in candles], np.int64))
 
     def _count(self, source: str, rows: int, written: Written) -> None:
         self._filled.fetched[source] = self._filled.fetched.get(source, 0) + rows
@@ -249,13 +234,13 @@ class Filling:
 
     async def _note_absences(self) -> None:
         """Write down what the exchange never had."""
-        spans = self._coverage.never()
+        spans = self._plan.absent_now()
         if not spans:
             return
-        notes = [Note(self._series, NoteKind.ABSENT, *span, noted_ms=self._tools.now_ms) for span in spans]
-        await asyncio.to_thread(self._tools.ledger.write, self._series, notes, self._tools.store.staging)
+        facts = [SeriesFact(self._series, FactKind.ABSENT, *span, noted_ms=self._tools.now_ms) for span in spans]
+        await asyncio.to_thread(self._metadata.write, self._series, facts)
         for span in spans:
-            self._coverage.never_was(*span)
+            self._plan.note_absent(*span)
         self._filled.absent += spans
 
     def _note_beginning(self) -> None:
@@ -263,23 +248,19 @@ class Filling:
 
         Noted at no time (0): a series that was only fetched is not expected to go on, and one that has ended stays so.
         """
-        edges = stored_edges(self._tools.store.root, self._series)
-        if edges is None:
-            return
-        first_ms = edges.begin_ms
-        began_ms = self._tools.ledger.read(self._series).began_ms
-        if began_ms is None or began_ms > first_ms:
-            note = Note(self._series, NoteKind.BEGAN, first_ms, first_ms, noted_ms=0)
-            self._tools.ledger.write(self._series, [note], self._tools.store.staging)
+        first_ms = self._dataset.first_open_ms(self._series)
+        began_ms = self._dataset.metadata(self._series).began_ms
+        if first_ms is not None and (began_ms is None or began_ms > first_ms):
+            fact = SeriesFact(self._series, FactKind.BEGAN, first_ms, first_ms, noted_ms=0)
+            self._metadata.write(self._series, [fact])
 
-    def _moved(self) -> None:
-        gaps = self._coverage.gaps()
-        self._tools.moved(self._series, sum(self._series.interval.candles(*gap) for gap in gaps))
+    def _show_left(self) -> None:
+        gaps = self._plan.gaps()
+        self._tools.display.note_left(self._series, self._plan.grid.count(gaps))
 
 
-def _files(month: ArchiveFile) -> Iterator[ArchiveFile]:
-    """A month's file, then its days', where a day holds whole candles."""
-    yield month
-    if month.series.interval.typical_ms <= DAY_MS:
-        for day_ms in range(month.begin_ms, month.end_ms, DAY_MS):
-            yield ArchiveFile.day(month.series, day_ms)
+def _read(file: ArchiveFile, found: Found) -> Rows:
+    try:
+        return read_archive(file, found.content)
+    except ArchiveError as error:
+        raise ArchiveError(f"{found.where} is refused: {error}") from None

@@ -1,65 +1,58 @@
 """History over REST: asked again until it is clear that the exchange cannot be asked.
 
-One ``Asker`` a run, shared by all its series, so that a trouble is waited for together and found out once: after some
-tries every further question fails at once with the same reason. Half of the weight budget is left to whoever records.
+One ``PatientRest`` a run, shared by all its series: they wait for a trouble together. After some tries every further
+question fails at once with the same reason. Half of the weight budget is left to whoever records.
 """
 
-import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from candlewick.backfill.retry import Patience
 from producers.exchange.page import Answer, Page
-from producers.exchange.rest import RestClient, RestUnavailableError
+from producers.exchange.rest import RestClient
 from producers.exchange.weight import WeightBudget
 from shared.candle import Series
+from shared.errors import RestUnavailableError
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.process.backoff import backoff
 from shared.settings.model import Settings
 
-_FIRST_TRIES, _TRIES = 4, 10  # a second or two before it has ever answered, a minute or so after
 _LONGEST_CLOSED_SECONDS = 300.0  # a ban that lasts longer is not waited for
 _COIN_DAYS = 199  # the exchange allows 200 a request
 
 _T = TypeVar("_T")
 
 
-class Asker:
-    """One market's REST, for a backfill.
-
-    Args:
-        market: which.
-        settings: addresses, weight and grace.
-
-    Attributes:
-        trouble: why nothing is asked any more; None while it is.
-        closed_before_ms: what ends later may still be open.
-    """
+class PatientRest:
+    """One market's REST, for a backfill. What ends after ``closed_before_ms`` may still be open."""
 
     def __init__(self, market: Market, settings: Settings) -> None:
+        self.closed_before_ms = 0
         self._budget = WeightBudget(market, settings.exchange, patient=True)
         self._rest = RestClient(market, settings.exchange, self._budget)
         self._grace_ms = int(settings.repair.grace_seconds * 1000)
-        self._has_answered = False
-        self.trouble: str | None = None
-        self.closed_before_ms = 0
+        self._patience = Patience(RestUnavailableError)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is asked any more; None while it is."""
+        return self._patience.trouble
 
     async def close(self) -> None:
         """Close its connections."""
         await self._rest.close()
 
-    def take_time(self, now_ms: int) -> None:
+    def set_time(self, now_ms: int) -> None:
         """Candles that ended before this time and its grace are closed."""
         self.closed_before_ms = now_ms - self._grace_ms
 
     async def time_ms(self) -> int:
         """The exchange's time. RestUnavailableError when it cannot be asked, here as everywhere below."""
-        return await self._asked(self._rest.server_time_ms)
+        return await self._ask(self._rest.server_time_ms)
 
     async def klines(self, series: Series, page: Page) -> Answer:
         """The closed candles of one page. RestRefusedError when the exchange refuses the question."""
-        return await self._asked(lambda: self._rest.klines(series, page, self.closed_before_ms))
+        return await self._ask(lambda: self._rest.klines(series, page, self.closed_before_ms))
 
     async def first_open_ms(self, series: Series, from_ms: int, to_ms: int) -> int | None:
         """A time before which the exchange has nothing of a series between two times; None when it does not tell.
@@ -67,7 +60,7 @@ class Asker:
         For COIN-M, which cannot be asked for the first kline of all, it is the first between these times.
         """
         if series.market is not Market.COIN_FUTURES:
-            return await self._asked(lambda: self._rest.first_open_ms(series))
+            return await self._ask(lambda: self._rest.first_open_ms(series))
         day_ms = await self.next_day_ms(series, from_ms, to_ms)
         length = series.interval.typical_ms
         if day_ms >= to_ms or DAY_MS // length > series.market.facts.klines_limit:
@@ -94,27 +87,14 @@ class Asker:
             at = end_ms
         return max(from_ms, min(to_ms, today_ms))
 
-    async def _asked(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask, and again after a while when there is no answer."""
-        delays = backoff(0.2, 30.0)
-        for tries in itertools.count(1):
-            await self._check()
-            try:
-                answer = await call()
-            except RestUnavailableError as error:
-                if tries >= (_TRIES if self._has_answered else _FIRST_TRIES):
-                    self.trouble = self.trouble or str(error)
-                    raise
-            else:
-                self._has_answered = True
-                return answer
-            await asyncio.sleep(next(delays))
-        raise AssertionError  # the loop returns or raises
+    async def _ask(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask, and again after a while when there is no answer, but not when the exchange is closed for long."""
 
-    async def _check(self) -> None:
-        """RestUnavailableError when nothing is to be asked any more, or not for long."""
-        report = await self._budget.report()
-        if self.trouble is None and report.closed_seconds > _LONGEST_CLOSED_SECONDS:
-            self.trouble = f"the exchange has answered {report.status}: closed for {report.closed_seconds:g} s more"
-        if self.trouble is not None:
-            raise RestUnavailableError(self.trouble)
+        async def ask() -> _T:
+            report = await self._budget.report()
+            if self.trouble is None and report.closed_seconds > _LONGEST_CLOSED_SECONDS:
+                seconds = f"{report.closed_seconds:g}"
+                self._patience.give_up(f"the exchange has answered {report.status}: closed for {seconds} s more")
+            return await call()
+
+        return await self._patience.call(ask)

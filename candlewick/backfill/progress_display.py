@@ -2,28 +2,20 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from candlewick.backfill.filling import Display
 from shared.candle import Series
+from shared.process.once import SayOnce
 from shared.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-class Meter(Protocol):
-    """What both can do."""
-
-    def moved(self, series: Series, left: int) -> None:
-        """So many candles of a series are still to be had; the first call about a series says how many in all."""
-
-    def tell(self, text: str) -> None:
-        """A line about trouble; the same one is shown once."""
-
-
 @contextlib.contextmanager
-def make_meter(stream: TextIO) -> Iterator[Meter]:
-    """A meter for this stream, shown until the end of the block."""
+def progress_display(stream: TextIO) -> Iterator[Display]:
+    """A display for this stream, shown until the end of the block."""
     if not stream.isatty():
         yield _Lines(stream)
         return
@@ -32,7 +24,7 @@ def make_meter(stream: TextIO) -> Iterator[Meter]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=stream)) as progress:
-        yield _Bars(progress)
+        yield _Bars(progress, stream)
 
 
 class _Lines:
@@ -40,29 +32,27 @@ class _Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._begun: set[Series] = set()
-        self._told: set[str] = set()
+        self._say_once = SayOnce(self._say)
 
-    def moved(self, series: Series, left: int) -> None:
-        if series not in self._begun:
-            self._begun.add(series)
-            print(f"{series}: {counted(left, 'candle')} to fetch", file=self._stream, flush=True)
+    def note_left(self, series: Series, left: int) -> None:
+        self._say_once(f"{series}: {counted(left, 'candle')} to fetch", same=series)
 
     def tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            print(f"candlewick: {text}", file=self._stream, flush=True)
+        self._say_once(f"candlewick: {text}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
 
 
-class _Bars:
+class _Bars(_Lines):
     """A bar a series, in candles; those that are done make room when another begins."""
 
-    def __init__(self, progress: "Progress") -> None:
+    def __init__(self, progress: "Progress", stream: TextIO) -> None:
+        super().__init__(stream)
         self._progress = progress
         self._tasks: dict[Series, tuple[TaskID, int]] = {}
-        self._told: set[str] = set()
 
-    def moved(self, series: Series, left: int) -> None:
+    def note_left(self, series: Series, left: int) -> None:
         if series not in self._tasks:
             for done in self._progress.tasks:
                 self._progress.update(done.id, visible=not done.finished)
@@ -70,7 +60,5 @@ class _Bars:
         task, whole = self._tasks[series]
         self._progress.update(task, completed=whole - left)
 
-    def tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._progress.console.print(f"candlewick: {text}", markup=False, highlight=False, soft_wrap=True)
+    def _say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -5,44 +5,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candlewick.cli.options import Broker, Config, Data, broker_connection
+from candlewick.cli.options import Broker, Config, Data, MarketName, broker_connection
+from shared.arguments import parse_market
+from shared.market import Market
+from shared.text import counted
 
 if TYPE_CHECKING:
-    from consumer.group.dead_letters import Letter
+    from consumer.group.dead_letters import DeadLetter
     from shared.broker.keys import Keys
 
 app = typer.Typer(no_args_is_help=True, help="Look at entries that could not be stored, put them back or drop them.")
 
-MarketName = Annotated[str, typer.Argument(metavar="MARKET", help="spot, usdt_futures or coin_futures.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids as `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All of the market's letters.")]
 
 
 @app.command("list")
 def list_letters(
-    market: Annotated[str | None, typer.Argument(metavar="[MARKET]", help="Only this market. [default: all]")] = None,
+    market: Annotated[
+        Market | None,
+        typer.Argument(parser=parse_market, metavar="[MARKET]", help="Only this market. [default: all]"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, a letter a line.")] = False,
     config: Config = None,
     data: Data = None,
     broker: Broker = None,
 ) -> None:
     """Show every dead letter: its id, when, why, and what it was."""
-    from candlewick.cli.arguments import parse_market
-    from consumer.group.dead_letters import letters
-    from shared.market import Market
-    from shared.text import counted
+    from consumer.group.dead_letters import dead_letters
 
-    markets = (parse_market(market),) if market else tuple(Market)
     count = 0
     with broker_connection(config, data, broker) as (client, keys):
-        for one in markets:
-            for letter in letters(client, keys, one):
+        for chosen_market in (market,) if market else Market:
+            for letter in dead_letters(client, keys, chosen_market):
                 count += 1
-                print(
-                    _as_json(letter)
-                    if json
-                    else f"{one} {letter.id} {letter.written} {_name(letter)}: {_line(letter.reason)}"
-                )
+                print(_as_json(letter) if json else _as_line(letter))
     if not json:
         print(counted(count, "dead letter"))
 
@@ -56,11 +53,10 @@ def show(
     broker: Broker = None,
 ) -> None:
     """Show one dead letter with every field of its entry."""
-    from candlewick.cli.arguments import parse_market
     from consumer.group.dead_letters import chosen
 
     with broker_connection(config, data, broker) as (client, keys):
-        (letter,) = chosen(client, keys, parse_market(market), [number])
+        (letter,) = chosen(client, keys, market, [number])
     for name, value in (
         ("id", letter.id),
         ("written", letter.written),
@@ -84,9 +80,8 @@ def requeue(
 ) -> None:
     """Put entries back into their stream, to be tried once more; --all leaves those that were not kept whole."""
     from consumer.group.dead_letters import requeue as put_back
-    from shared.text import counted
 
-    def act(client: Any, keys: "Keys", letter: "Letter") -> bool:
+    def act(client: Any, keys: "Keys", letter: "DeadLetter") -> bool:
         return not (everything and letter.is_cut) and put_back(client, keys, letter)
 
     done = _act(act, market, ids, everything, (config, data, broker))
@@ -104,34 +99,49 @@ def drop(
 ) -> None:
     """Forget letters. There is no way back."""
     from consumer.group.dead_letters import drop as act
-    from shared.text import counted
 
     done = _act(act, market, ids, everything, (config, data, broker))
     print(f"dropped {counted(done, 'dead letter')}")
 
 
 def _act(
-    act: "Callable[[Any, Keys, Letter], bool]",
-    market: str,
+    act: "Callable[[Any, Keys, DeadLetter], bool]",
+    market: Market,
     ids: list[str] | None,
     everything: bool,
     where: tuple[Config, Data, Broker],
 ) -> int:
     """Do something with the letters that were named, or with all; with how many it was done."""
-    from candlewick.cli.arguments import parse_market
-    from consumer.group.dead_letters import chosen, letters
+    from consumer.group.dead_letters import chosen, dead_letters
     from shared.errors import SettingsError
 
-    chosen_market = parse_market(market)
     if bool(ids) == everything:
         raise SettingsError("name dead letters by their ids, or all of them with --all")
     with broker_connection(*where) as (client, keys):
-        found = letters(client, keys, chosen_market) if everything else chosen(client, keys, chosen_market, ids or [])
-        return sum(act(client, keys, letter) for letter in list(found))
+        found = chosen(client, keys, market, ids) if ids else list(dead_letters(client, keys, market))
+        return sum(act(client, keys, letter) for letter in found)
 
 
-def _name(letter: "Letter") -> str:
-    return f"{_text(letter.fields.get(b'symbol', b'?'))}-{_text(letter.fields.get(b'interval', b'?'))}"
+def _as_line(letter: "DeadLetter") -> str:
+    symbol, interval = (_text(letter.fields.get(name, b"?")) for name in (b"symbol", b"interval"))
+    return f"{letter.market} {letter.id} {letter.written} {symbol}-{interval}: {_line(letter.reason)}"
+
+
+def _as_json(letter: "DeadLetter") -> str:
+    import orjson
+
+    entry = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in letter.fields.items()}
+    body = {
+        "market": letter.market.value,
+        "id": letter.id,
+        "written": letter.written,
+        "reason": letter.reason,
+        "entry_id": letter.entry_id,
+        "writer": letter.consumer,
+        "cut": letter.is_cut,
+        "entry": entry,
+    }
+    return orjson.dumps(body).decode()
 
 
 def _text(value: bytes) -> str:
@@ -141,21 +151,3 @@ def _text(value: bytes) -> str:
 
 def _line(text: str) -> str:
     return text[:200] if text.isprintable() else repr(text)[:200]
-
-
-def _as_json(letter: "Letter") -> str:
-    import orjson
-
-    body = {
-        "market": letter.market.value,
-        "id": letter.id,
-        "written": letter.written,
-        "reason": letter.reason,
-        "entry_id": letter.entry_id,
-        "writer": letter.consumer,
-        "cut": letter.is_cut,
-        "entry": {
-            name.decode(errors="replace"): value.decode(errors="replace") for name, value in letter.fields.items()
-        },
-    }
-    return orjson.dumps(body).decode()

@@ -22,8 +22,7 @@ from shared.settings.model import Settings
 async def print_frames(series: Series, settings: Settings, count: int | None) -> None:
     """Print a channel's frames to standard output until ``count`` is reached, for ever without it.
 
-    Raises:
-        CandlewickError: when the exchange cannot be reached at first; later losses are mended.
+    CandlewickError when the exchange cannot be reached at first; a connection that is lost later is opened again.
     """
     address = f"{settings.exchange.websocket(series.market)}/ws/{channel(series)}"
     proxy: Literal[True] | None = None if settings.exchange.simulator else True
@@ -52,12 +51,8 @@ async def print_frames(series: Series, settings: Settings, count: int | None) ->
 def describe_frames(file: Path, market: Market) -> Iterator[str]:
     """For each frame in a file its row as a pandas frame, or one line that says why there is none.
 
-    Args:
-        file: a JSON array of frames (objects, or strings that hold them), or one frame a line.
-        market: whose frames they are.
-
-    Raises:
-        CandlewickError: when the file cannot be read.
+    The file is a JSON array of frames (objects, or strings that hold them), or has one frame a line. CandlewickError
+    when it cannot be read.
     """
     try:
         content = file.read_bytes()

@@ -1,23 +1,25 @@
-"""Commands that fetch what was never recorded."""
+"""``candlewick backfill``: the command that fetches what was never recorded."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from candlewick.cli.options import Config, Data, LogLevel, Simulator, settings_and_flags
+from candlewick.cli import options
+from shared.arguments import parse_symbol
+from shared.interval import Interval
 
 
 def backfill(
-    market: Annotated[str, typer.Argument(help="spot, usdt_futures or coin_futures.")],
-    symbols: Annotated[list[str], typer.Argument(metavar="SYMBOL...", help="As the exchange lists them.")],
-    interval: Annotated[
-        list[str], typer.Option("--interval", help="At this interval; may be repeated.", show_default=False)
+    market: options.MarketName,
+    symbols: Annotated[
+        list[str], typer.Argument(parser=parse_symbol, metavar="SYMBOL...", help="As the exchange lists them.")
     ],
-    start: Annotated[str, typer.Option("--from", metavar="TIME", help="First open time, UTC.", show_default=False)],
-    end: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="Open time to stop before. [default: now]")
-    ] = None,
+    interval: Annotated[
+        list[Interval], typer.Option(help="At this interval; may be repeated.", show_default=False, **options.INTERVAL)
+    ],
+    start: options.FromRequired,
+    end: options.To = None,
     archive: Annotated[
         str | None,
         typer.Option(
@@ -29,10 +31,10 @@ def backfill(
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Take archive files without a CHECKSUM beside them, too.")
     ] = False,
-    config: Config = None,
-    data: Data = None,
-    simulator: Simulator = None,
-    log_level: LogLevel = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    simulator: options.Simulator = None,
+    log_level: options.LogLevel = None,
 ) -> None:
     """Fetch history into the same store, whether or not it is being written to. May be interrupted and run again.
 
@@ -40,20 +42,10 @@ def backfill(
     """
     from candlewick.backfill.backfill import backfill as run
     from candlewick.backfill.backfill import make_order
-    from candlewick.cli.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
     from shared.process.logs import configure_logging
 
-    settings, *_ = settings_and_flags(config, data, simulator=simulator, log_level=log_level)
-    order = make_order(
-        settings,
-        parse_market(market),
-        [parse_symbol(symbol) for symbol in symbols],
-        [parse_interval(one) for one in interval],
-        max(milliseconds(parse_time(start, "--from")) or 0, 0),
-        milliseconds(parse_time(end, "--to")),
-        archive,
-        unverified=unverified,
-    )
+    settings, *_ = options.settings_and_flags(config, data, simulator=simulator, log_level=log_level)
+    order = make_order(settings, market, symbols, interval, max(start, 0), end, archive, unverified=unverified)
     configure_logging("backfill", settings.log.level)
     raise typer.Exit(run(settings, order))
 

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 import typer
 
+from candlewick.cli import audit, exchange, history, processes, records, symbols
 from candlewick.cli import dead_letters as letters
-from candlewick.cli import exchange, history, processes, records, symbols
 from candlewick.up.child import watch_supervisor
 from shared.errors import CandlewickError
 
@@ -24,7 +24,7 @@ _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Type
 
 for panel, commands in (
     ("Record", processes.COMMANDS),
-    ("Look at what was recorded", records.COMMANDS),
+    ("Look at what was recorded", (records.read, *audit.COMMANDS, records.replay, records.compact)),
     ("Mend", history.COMMANDS),
     ("Look at the exchange, or do without it", exchange.COMMANDS),
 ):

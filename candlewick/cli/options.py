@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings they lead to."""
+"""Arguments and options that several commands share, and the settings and the broker that they lead to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,10 +7,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shared.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
+from shared.interval import Interval, utc
+from shared.market import Market
+
 if TYPE_CHECKING:
     from shared.broker.keys import Keys
     from shared.settings.model import Settings
 
+
+def _from_ms(text: str) -> int | None:
+    return milliseconds(parse_time(text, "--from"))
+
+
+def _to_ms(text: str) -> int | None:
+    return milliseconds(parse_time(text, "--to"))
+
+
+_MARKETS = "spot, usdt_futures or coin_futures."
+INTERVAL: Any = {"parser": parse_interval, "metavar": "INTERVAL"}
+_TIME: Any = {"metavar": "TIME", "show_default": False}
+
+MarketName = Annotated[Market, typer.Argument(parser=parse_market, metavar="MARKET", help=_MARKETS)]
+MarketOrAll = Annotated[
+    Market | None, typer.Argument(parser=parse_market, metavar="[MARKET]", help=f"{_MARKETS} [default: all]")
+]
+SymbolName = Annotated[str, typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="As the exchange lists it.")]
+IntervalName = Annotated[Interval, typer.Argument(**INTERVAL, help="As the exchange spells it, such as 1m.")]
+FromRequired = Annotated[int, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
+From = Annotated[int | None, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
+To = Annotated[int | None, typer.Option("--to", parser=_to_ms, help="Open time to stop before.", **_TIME)]
+OnlyMarket = Annotated[
+    Market | None, typer.Option("--market", parser=parse_market, help="Only this market.", show_default=False)
+]
+OnlySymbol = Annotated[
+    str | None, typer.Option("--symbol", parser=parse_symbol, help="Only this symbol.", show_default=False)
+]
+OnlyInterval = Annotated[
+    Interval | None, typer.Option("--interval", help="Only this interval.", show_default=False, **INTERVAL)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file. [default: candlewick.toml]", show_default=False),
@@ -36,8 +72,8 @@ def settings_and_flags(
 ) -> "tuple[Settings, Sequence[str], Mapping[str, str]]":
     """The settings in force, and the same once more as flags and environment for a process that we start.
 
-    A broker's URL may hold a password, so it goes by environment; only an empty one, which asks for the embedded
-    broker whatever the file says, goes by flag.
+    A broker's URL may hold a password, so it goes by environment. Only an empty one goes by flag: it asks for the
+    embedded broker, whatever the file says.
     """
     from shared.settings.load import load_settings
 
@@ -59,7 +95,7 @@ def settings_and_flags(
 
 @contextmanager
 def broker_connection(config: Path | None, data: Path | None, broker: str | None) -> "Iterator[tuple[Any, Keys]]":
-    """A blocking client of the broker, and its key names; when the broker does not answer, one line."""
+    """A blocking client of the broker, and its key names. BrokerError, in one line, when the broker does not answer."""
     from redis.exceptions import RedisError
 
     from shared.broker.client import broker_name, fatal_answer, sync_client
@@ -75,3 +111,15 @@ def broker_connection(config: Path | None, data: Path | None, broker: str | None
         raise fatal_answer(error, settings) or does_not_answer from None
     finally:
         client.close()
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    import orjson
+
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def iso(time_ms: int) -> str:
+    """A time as JSON output has it: ISO 8601 in UTC."""
+    return utc(time_ms).isoformat()

@@ -1,4 +1,4 @@
-"""Commands about what was recorded."""
+"""Commands about what was recorded: read it, write it anew from the streams, join its small files."""
 
 import sys
 from collections.abc import Callable
@@ -7,23 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candlewick.cli.options import Broker, Config, Data, Simulator, broker_connection, settings_and_flags
+from candlewick.cli import options
+from shared.candle import Series
 from shared.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _FORMATS = ("table", "csv", "json", "parquet")
-From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="First open time, UTC.", show_default=False)]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Open time to stop before.", show_default=False)]
 
 
 def read(
-    market: Annotated[str, typer.Argument(help="spot, usdt_futures or coin_futures.")],
-    symbol: Annotated[str, typer.Argument(help="As the exchange lists it.")],
-    interval: Annotated[str, typer.Argument(help="As the exchange spells it, such as 1m.")],
-    start: From = None,
-    end: To = None,
+    market: options.MarketName,
+    symbol: options.SymbolName,
+    interval: options.IntervalName,
+    start: options.From = None,
+    end: options.To = None,
     tail: Annotated[int | None, typer.Option(help="Only the last so many.", min=1, show_default=False)] = None,
     form: Annotated[
         str | None, typer.Option("--format", help=f"{', '.join(_FORMATS)}. [default: by the output's name, else table]")
@@ -31,12 +30,11 @@ def read(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)
     ] = None,
-    config: Config = None,
-    data: Data = None,
+    config: options.Config = None,
+    data: options.Data = None,
 ) -> None:
     """Print or export recorded candles of one series."""
-    from candlewick.cli.arguments import parse_series, parse_time
-    from consumer.dataset.read import read_frame
+    from consumer.dataset.dataset import Dataset
     from shared.errors import CandlewickError
 
     named = output.suffix.removeprefix(".") if output else ""
@@ -45,9 +43,9 @@ def read(
         raise CandlewickError(f"format {form!r} is not known: {', '.join(_FORMATS)}")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise CandlewickError("parquet is not for a terminal: name a file with --output")
-    settings, *_ = settings_and_flags(config, data)
-    series = parse_series(market, symbol, interval)
-    frame = read_frame(settings.candles_folder, series, parse_time(start, "--from"), parse_time(end, "--to"))
+    settings, *_ = options.settings_and_flags(config, data)
+    series = Series(market, symbol, interval)
+    frame = Dataset.in_folder(settings.data.folder).frame(series, start, end)
     if tail is not None:
         frame = frame.tail(tail)
     content = _rendered(frame, form)
@@ -78,88 +76,27 @@ def _rendered(frame: "pd.DataFrame", form: str) -> bytes:
         return f"{frame}\n".encode()
 
 
-def audit(
-    market: Annotated[str | None, typer.Argument(help="spot, usdt_futures or coin_futures. [default: all]")] = None,
-    symbols: Annotated[
-        list[str] | None, typer.Argument(metavar="[SYMBOL...]", help="Only these. [default: all]")
-    ] = None,
-    start: From = None,
-    end: To = None,
-    interval: Annotated[str | None, typer.Option(help="Only this interval.", show_default=False)] = None,
-    days: Annotated[bool, typer.Option("--days", help="Show every day, not only those with gaps.")] = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Fetch what is missing over REST, then count again.")
-    ] = False,
-    against: Annotated[
-        str | None,
-        typer.Option(metavar="rest|archive|URL|DIR", help="Compare every value, too. Nothing is changed."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    config: Config = None,
-    data: Data = None,
-    simulator: Simulator = None,
-) -> None:
-    """Count what is expected, stored, absent and missing, from the Parquet files themselves.
-
-    Leaves with 1 when anything is missing, wrong, unreadable or different.
-    """
-    from candlewick.cli import audit as auditing
-    from candlewick.cli.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
-
-    settings, *_ = settings_and_flags(config, data, simulator=simulator)
-    chosen = auditing.chosen_series(
-        settings,
-        parse_market(market) if market else None,
-        [parse_symbol(symbol) for symbol in symbols or ()],
-        parse_interval(interval) if interval else None,
-    )
-    start_ms, end_ms = milliseconds(parse_time(start, "--from")), milliseconds(parse_time(end, "--to"))
-    found = auditing.audit(settings, chosen, start_ms, end_ms)
-    if repair:
-        auditing.repair(settings, found)
-        found = auditing.audit(settings, chosen, start_ms, end_ms)
-    compared = auditing.compare(settings, found, against) if against is not None else []
-    if json:
-        import orjson
-
-        print(orjson.dumps(auditing.as_json(found, compared), option=orjson.OPT_INDENT_2).decode())
-    else:
-        print(auditing.render(found, days=days))
-        for line in auditing.render_comparisons(compared):
-            print(line)
-    good = all(one.is_good for one in found) and not any(one.different or one.troubles for one in compared)
-    raise typer.Exit(0 if good else 1)
-
-
 def replay(
     into: Annotated[Path, typer.Option("--into", help="Folder for the new store; not the one that is recorded to.")],
-    market: Annotated[str | None, typer.Option(help="Only this market.", show_default=False)] = None,
-    symbol: Annotated[str | None, typer.Option(help="Only this symbol.", show_default=False)] = None,
-    interval: Annotated[str | None, typer.Option(help="Only this interval.", show_default=False)] = None,
-    start: From = None,
-    end: To = None,
-    config: Config = None,
-    data: Data = None,
-    broker: Broker = None,
+    market: options.OnlyMarket = None,
+    symbol: options.OnlySymbol = None,
+    interval: options.OnlyInterval = None,
+    start: options.From = None,
+    end: options.To = None,
+    config: options.Config = None,
+    data: options.Data = None,
+    broker: options.Broker = None,
 ) -> None:
     """Read the retained streams again and write the same store anew."""
-    from candlewick.cli.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
     from consumer.recovery.replay import Selection
     from consumer.recovery.replay import replay as run
     from shared.errors import SettingsError
 
-    settings, *_ = settings_and_flags(config, data, broker)
+    settings, *_ = options.settings_and_flags(config, data, broker)
     if into.resolve().is_relative_to(settings.data.folder.resolve()):
         raise SettingsError(f"{into} is in the data folder that is recorded to: replay into another one")
-    selection = Selection(
-        market=parse_market(market) if market else None,
-        symbol=parse_symbol(symbol) if symbol else None,
-        interval=parse_interval(interval) if interval else None,
-        start_ms=milliseconds(parse_time(start, "--from")),
-        end_ms=milliseconds(parse_time(end, "--to")),
-    )
-    with broker_connection(config, data, broker) as (client, keys):
-        done = run(client, keys, into, selection)
+    with options.broker_connection(config, data, broker) as (client, keys):
+        done = run(client, keys, into, Selection(market, symbol, interval, start, end))
     print(
         f"{counted(done.candles, 'candle')} of {done.series} series from {counted(done.entries, 'entry', 'entries')} "
         f"into {into / 'candles'}" + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
@@ -167,24 +104,34 @@ def replay(
 
 
 def compact(
-    market: Annotated[str | None, typer.Option(help="Only this market.", show_default=False)] = None,
-    symbol: Annotated[str | None, typer.Option(help="Only this symbol.", show_default=False)] = None,
-    interval: Annotated[str | None, typer.Option(help="Only this interval.", show_default=False)] = None,
-    config: Config = None,
-    data: Data = None,
+    market: options.OnlyMarket = None,
+    symbol: options.OnlySymbol = None,
+    interval: options.OnlyInterval = None,
+    config: options.Config = None,
+    data: options.Data = None,
 ) -> None:
     """Join the small files of closed months. Recording goes on; plain readers had better not look meanwhile."""
-    from candlewick.cli.arguments import parse_interval, parse_market, parse_symbol
-    from candlewick.cli.compact import compact_all
+    from consumer.dataset.compact import compact as run
+    from consumer.dataset.dataset import Dataset
+    from consumer.storage.durable import Staging
+    from consumer.storage.local import LocalStorage
+    from shared.errors import StoreError
 
-    settings, *_ = settings_and_flags(config, data)
-    files, months = compact_all(
-        settings,
-        parse_market(market) if market else None,
-        parse_symbol(symbol) if symbol else None,
-        parse_interval(interval) if interval else None,
-    )
+    settings, *_ = options.settings_and_flags(config, data)
+    if not settings.candles_folder.is_dir():
+        raise StoreError(f"nothing was recorded: there is no {settings.candles_folder}")
+    staging = Staging(settings.staging_folder)
+    try:
+        storage = LocalStorage(settings.data.folder, staging, settings.writer.lock_timeout_seconds)
+        chosen = [
+            series
+            for series in Dataset(storage).series()
+            if all(want in (None, have) for want, have in zip((market, symbol, interval), series, strict=True))
+        ]
+        files, months = run(storage, chosen)
+    finally:
+        staging.close()
     print(f"joined {counted(files, 'file')} into {counted(months, 'month')}")
 
 
-COMMANDS: tuple[Callable[..., Any], ...] = (read, audit, replay, compact)
+COMMANDS: tuple[Callable[..., Any], ...] = (read, replay, compact)

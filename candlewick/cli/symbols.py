@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candlewick.cli.options import Broker, Config, Data, Simulator, settings_and_flags
+from candlewick.cli.options import INTERVAL, Broker, Config, Data, MarketName, Simulator, settings_and_flags
+from shared.interval import Interval, utc
 
 if TYPE_CHECKING:
-    from candlewick.cli.recorded_symbols import Recorded
+    from producers.live.symbol_changes import Recorded
 
 app = typer.Typer(no_args_is_help=True, help="See and change which symbols are recorded, while it runs, on every host.")
 
-MarketName = Annotated[str, typer.Argument(metavar="MARKET", help="spot, usdt_futures or coin_futures.")]
 Symbols = Annotated[
     list[str], typer.Argument(metavar="SYMBOL...", help="Names as the exchange lists them, or patterns as in '*USDT'.")
 ]
@@ -19,18 +19,13 @@ Symbols = Annotated[
 
 @app.command("list")
 def list_symbols(
-    market: MarketName,
-    config: Config = None,
-    data: Data = None,
-    broker: Broker = None,
-    simulator: Simulator = None,
+    market: MarketName, config: Config = None, data: Data = None, broker: Broker = None, simulator: Simulator = None
 ) -> None:
-    """Show every series that is recorded, up to when it is safe, and what was added and removed."""
-    from candlewick.cli.arguments import parse_market
-    from candlewick.cli.recorded_symbols import recorded
+    """Show every series that is recorded, up to when it is published, and what was added and removed."""
+    from producers.live.symbol_changes import recorded
 
     settings, *_ = settings_and_flags(config, data, broker, simulator)
-    _show(recorded(settings, parse_market(market)))
+    _show(recorded(settings, market))
 
 
 @app.command()
@@ -38,8 +33,8 @@ def add(
     market: MarketName,
     symbols: Symbols,
     interval: Annotated[
-        list[str] | None,
-        typer.Option("--interval", help="At this interval; may be repeated. [default: those in the settings]"),
+        list[Interval] | None,
+        typer.Option(help="At this interval; may be repeated. [default: those in the settings]", **INTERVAL),
     ] = None,
     config: Config = None,
     data: Data = None,
@@ -47,12 +42,10 @@ def add(
     simulator: Simulator = None,
 ) -> None:
     """Record more symbols, from now on and after restarts, on every host that uses this broker."""
-    from candlewick.cli.arguments import parse_interval, parse_market
-    from candlewick.cli.recorded_symbols import change, parse_changes
+    from producers.live.symbol_changes import change, parse_changes
 
     settings, *_ = settings_and_flags(config, data, broker, simulator)
-    wanted = parse_changes(symbols, [parse_interval(one) for one in interval or ()], record=True)
-    _show(change(settings, parse_market(market), wanted))
+    _show(change(settings, market, parse_changes(symbols, interval or (), record=True)))
 
 
 @app.command()
@@ -65,22 +58,20 @@ def remove(
     simulator: Simulator = None,
 ) -> None:
     """Stop recording symbols, whether the settings name them or not. What was recorded stays."""
-    from candlewick.cli.arguments import parse_market
-    from candlewick.cli.recorded_symbols import change, parse_changes
+    from producers.live.symbol_changes import change, parse_changes
 
     settings, *_ = settings_and_flags(config, data, broker, simulator)
-    _show(change(settings, parse_market(market), parse_changes(symbols, (), record=False)))
+    _show(change(settings, market, parse_changes(symbols, (), record=False)))
 
 
 def _show(found: "Recorded") -> None:
-    from shared.interval import utc
-
-    for series, safe_to_ms in sorted(found.series.items()):
-        safe = f"safe up to {utc(safe_to_ms)}" if safe_to_ms is not None else "nothing is safe yet"
-        print(f"{f'{series.symbol}-{series.interval}':<28} {found.status.get(series.symbol, 'not listed'):<14} {safe}")
-    for one in found.changes:
-        at = f" at {', '.join(one.intervals)}" if one.intervals else ""
-        print(f"{'added' if one.record else 'removed'} by command: {one.symbol}{at}")
+    for series, published_to in sorted(found.series.items()):
+        published = f"published up to {utc(published_to)}" if published_to is not None else "nothing published yet"
+        status = found.status.get(series.symbol, "not listed")
+        print(f"{f'{series.symbol}-{series.interval}':<28} {status:<14} {published}")
+    for change in found.changes:
+        at = f" at {', '.join(change.intervals)}" if change.intervals else ""
+        print(f"{'added' if change.record else 'removed'} by command: {change.symbol}{at}")
     if found.trouble is not None:
         print(f"the exchange's list cannot be read, patterns are not resolved here: {found.trouble}")
     print(f"{len(found.series)} series")

@@ -1,1 +1,1 @@
-"""Up."""
+"""``candlewick up``: the processes of one machine, started, watched and stopped."""

@@ -1,4 +1,4 @@
-"""What a process does that ``candlewick up`` started: it stops in good order when its supervisor is gone.
+"""A process that ``candlewick up`` starts, from both sides: how it is started, and how it ends with its supervisor.
 
 Apart from the supervisor, because every command begins with it and help has to be quick.
 """
@@ -6,8 +6,14 @@ Apart from the supervisor, because every command begins with it and help has to 
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.process.backoff import backoff
 
 COMMAND = (sys.executable, "-P", "-m", "candlewick")
 """How a process of ours starts another: by this very Python, and never by what lies in the working folder (-P)."""
@@ -28,3 +34,46 @@ def watch_supervisor() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True, name="watch-supervisor").start()
+
+
+def start_supervised(
+    command: Sequence[str], environment: Mapping[str, str], stdout: int | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a process that ends with this one, in a session of its own: Ctrl-C does not reach it."""
+    variables = os.environ | environment | {SUPERVISED: "1"}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stdout, start_new_session=True, env=variables)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process that is to run, and what became of it."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    delays: Iterator[float] = field(default_factory=lambda: backoff(first_seconds=0.5, max_seconds=30))
+
+    def start(self) -> None:
+        """Start the process."""
+        self.started_at = time.monotonic()
+        self.process = start_supervised([*COMMAND, *self.arguments], self.environment)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal, if it lives."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def wait(self) -> None:
+        """Wait for the process's end, and close our end of its pipe."""
+        if self.process is not None:
+            self.process.wait()
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
+    @property
+    def code(self) -> int | None:
+        """Exit code, once it has ended."""
+        return None if self.process is None else self.process.poll()

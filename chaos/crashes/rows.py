@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.dataset.read import read_rows
+from consumer.dataset.dataset import Dataset
 from consumer.storage.layout import series_of_folder
 from consumer.storage.table import SCHEMA, TIME_COLUMN, VALUE_COLUMNS
 from shared.candle import Candle, Series
@@ -155,7 +155,7 @@ class Onlooker:
 
     def _ours(self, series: Series) -> list[Row]:
         try:
-            rows = read_rows(self.root, series)
+            rows = Dataset.in_folder(self.root.parent).rows(series)
         except StoreError as error:
             if "never recorded" in str(error):
                 return []

@@ -1,19 +1,20 @@
-"""What a crash trial writes: candles and notes of three series, fixed, so that every flush makes the same calls.
+"""What a crash trial writes: candles and facts of three series, fixed, so that every flush makes the same calls.
 
-On disk beforehand is half an hour of two series, and the ledger of one. Published are candles of the first over
+On disk beforehand is half an hour of two series, and the metadata of one. Published are candles of the first over
 midnight (a partition that is replaced and one that is new), candles of the second that are partly stored already, the
-first candles of a third, and a note for a ledger that is there and for one that is not.
+first candles of a third, and a fact for metadata that is there and for metadata that is not.
 """
 
 from collections.abc import Sequence
 
+from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging, make_folders
-from consumer.storage.metadata import Ledger
-from consumer.storage.store import Store
+from consumer.storage.local import LocalStorage
+from consumer.storage.metadata import MetadataStore
 from shared.candle import Candle, Series
 from shared.interval import MINUTE_MS, Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
 
 _MIDNIGHT = 1_719_792_000_000  # 2024-07-01 00:00 UTC
@@ -61,15 +62,15 @@ def published() -> list[Candle]:
     ]
 
 
-def notes_before() -> list[Note]:
-    """What the ledger says already."""
-    return [Note(FIRST, NoteKind.BEGAN, _MIDNIGHT - 40 * MINUTE_MS, _MIDNIGHT - 40 * MINUTE_MS, _MIDNIGHT)]
+def facts_before() -> list[SeriesFact]:
+    """What the metadata says already."""
+    return [SeriesFact(FIRST, FactKind.BEGAN, _MIDNIGHT - 40 * MINUTE_MS, _MIDNIGHT - 40 * MINUTE_MS, _MIDNIGHT)]
 
 
-def notes() -> list[Note]:
-    """One for a ledger that is there, one for a ledger that is new."""
-    absent = Note(FIRST, NoteKind.ABSENT, _MIDNIGHT - 60 * MINUTE_MS, _MIDNIGHT - 50 * MINUTE_MS, _MIDNIGHT)
-    began = Note(_NEW, NoteKind.BEGAN, _MIDNIGHT - 3 * MINUTE_MS, _MIDNIGHT - 3 * MINUTE_MS, _MIDNIGHT)
+def facts() -> list[SeriesFact]:
+    """One for metadata that is there, one for metadata that is new."""
+    absent = SeriesFact(FIRST, FactKind.ABSENT, _MIDNIGHT - 60 * MINUTE_MS, _MIDNIGHT - 50 * MINUTE_MS, _MIDNIGHT)
+    began = SeriesFact(_NEW, FactKind.BEGAN, _MIDNIGHT - 3 * MINUTE_MS, _MIDNIGHT - 3 * MINUTE_MS, _MIDNIGHT)
     return [absent, began]
 
 
@@ -77,9 +78,10 @@ def store_history(settings: Settings, candles: Sequence[Candle]) -> None:
     """Put the history on disk, as an earlier writer left it."""
     make_folders(settings.candles_folder)
     staging = Staging(settings.staging_folder)
-    store = Store(settings.candles_folder, staging, lock_timeout_seconds=5, cache_bytes=0)
+    storage = LocalStorage(settings.data.folder, staging, lock_timeout_seconds=5)
+    store = CandleStore(storage)
     for series in (FIRST, _NEXT):
         store.write(series, [candle for candle in candles if candle.series == series])
-    for note in notes_before():
-        Ledger(settings.ledger_folder).write(note.series, [note], staging)
+    for fact in facts_before():
+        MetadataStore(storage).write(fact.series, [fact])
     staging.remove()

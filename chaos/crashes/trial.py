@@ -24,18 +24,19 @@ from chaos.crashes import strace
 from chaos.crashes.durable import unsynced
 from chaos.crashes.places import Place, place_of, places_of
 from chaos.crashes.rows import Onlooker, Row, Seen, compare, true_row
-from chaos.crashes.scenario import FIRST, SERIES, history, notes, notes_before, published, store_history
+from chaos.crashes.scenario import FIRST, SERIES, facts, facts_before, history, published, store_history
 from chaos.crashes.strace import Fault
 from chaos.waiting import NotInTimeError, wait_until
+from consumer.dataset.dataset import Dataset
 from consumer.storage.layout import series_folder
-from consumer.storage.metadata import Ledger, SeriesLedger
+from consumer.storage.metadata import SeriesMetadata
 from shared.broker.client import sync_client
 from shared.broker.entry import encode_entry
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
 from shared.candle import Candle, Series
 from shared.market import Market
-from shared.series_fact import Note
+from shared.series_fact import SeriesFact
 from shared.settings.load import load_settings
 from shared.settings.model import ENV_PREFIX, Settings
 
@@ -48,7 +49,7 @@ class Outcome:
         place: where.
         fault: what.
         tried: trials.
-        lost: rows and ledgers that were not as they should be after the restart.
+        lost: rows and metadata that were not as they should be after the restart.
         doubled: rows that were there more than once, or should not have been.
         unsynced: names and files below the data folder that were acknowledged and not durable (``durable``).
         left: entries pending, dead letters, and files in the staging folder after the restart; writers that ended by
@@ -115,14 +116,14 @@ class Trial:
         Raises:
             NotInTimeError: when the fault did not happen where it should, or a process hangs.
         """
-        before, new, facts = history(), published(), notes()
+        before, new, new_facts = history(), published(), facts()
         outcome = Outcome(place.name if place else "", fault or "", tried=1)
         store_history(self.settings, before)
         truth = [true_row(candle) for candle in {*before, *new}]
         try:
             with Onlooker(self.settings.candles_folder, SERIES, truth) as onlooker:
                 with self._first_series_held() as release, self._writer("writer") as writer:
-                    self._publish([*new, *facts])
+                    self._publish([*new, *new_facts])
                     self._await_flush(writer)
                     with strace.attached(writer.pid, self._log, fault, place.call if place else None):
                         release()
@@ -188,7 +189,7 @@ class Trial:
         """Until a flush waits for its first series."""
         wait_until(lambda: writer.poll() is not None or _has_open(writer.pid, self._held), "a flush begins")
 
-    def _publish(self, items: Sequence[Candle | Note]) -> None:
+    def _publish(self, items: Sequence[Candle | SeriesFact]) -> None:
         """All at once, so that one flush takes them all."""
         pipeline = self._client.pipeline(transaction=True)
         for item in items:
@@ -240,7 +241,7 @@ class Trial:
 
     def _judge(self, outcome: Outcome, seen: Seen, truth: Sequence[Row]) -> None:
         compared = compare(self.settings.candles_folder, truth)
-        outcome.lost += compared.lost + compared.unreadable + self._ledgers_lost()
+        outcome.lost += compared.lost + compared.unreadable + self._metadata_lost()
         outcome.doubled += compared.doubled
         staged = [path for path in self.settings.staging_folder.rglob("*") if path.is_file()]
         letters = sum(int(self._client.xlen(self._keys.dead_letters(market))) for market in Market)
@@ -254,11 +255,11 @@ class Trial:
         if seen.first:
             outcome.notes.append(f"the reader: {seen.first}")
 
-    def _ledgers_lost(self) -> int:
-        ledger, expected = Ledger(self.settings.ledger_folder), dict[Series, SeriesLedger]()
-        for note in (*notes_before(), *notes()):
-            expected.setdefault(note.series, SeriesLedger()).take(note)
-        return sum(str(ledger.read(series)) != str(truth) for series, truth in expected.items())
+    def _metadata_lost(self) -> int:
+        dataset, expected = Dataset.in_folder(self.settings.data.folder), dict[Series, SeriesMetadata]()
+        for fact in (*facts_before(), *facts()):
+            expected.setdefault(fact.series, SeriesMetadata()).merge(fact)
+        return sum(str(dataset.metadata(series)) != str(truth) for series, truth in expected.items())
 
     def _pending(self) -> int:
         """Entries of the group that were delivered and not acknowledged, and such that were not delivered."""

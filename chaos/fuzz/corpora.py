@@ -19,7 +19,7 @@ from shared.broker.entry import encode_entry
 from shared.candle import Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from simulator.market.frames import enveloped, exchange_info, kline_event, rest_row, shutdown_event, symbol_info
 from simulator.market.klines import Kline, SyntheticSource, so_far
 
@@ -97,9 +97,9 @@ def _entries(source: SyntheticSource, series: Series) -> list[dict[str, str | in
     end_ms = candle.end_time_ms
     candle = replace(candle, receive_time_ms=end_ms)  # not this machine's clock: a seed makes the same inputs again
     notes = (
-        Note(series, NoteKind.BEGAN, open_ms, open_ms, end_ms),
-        Note(series, NoteKind.ABSENT, open_ms, end_ms, end_ms, "the exchange has none"),
-        Note(series, NoteKind.ENDED, end_ms, end_ms, end_ms, "its status is BREAK"),
+        SeriesFact(series, FactKind.BEGAN, open_ms, open_ms, end_ms),
+        SeriesFact(series, FactKind.ABSENT, open_ms, end_ms, end_ms, "the exchange has none"),
+        SeriesFact(series, FactKind.ENDED, end_ms, end_ms, end_ms, "its status is BREAK"),
     )
     return [encode_entry(item) for item in (candle, candle, candle, *notes)]
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from candlewick.backfill.archive_format import ArchiveError, ArchiveFile, read_archive
+from candlewick.backfill.archive_format import ArchiveFile, read_archive
 from chaos.fuzz.corpora import NOW_MS, fields_of
 from consumer.storage.layout import partition_name, partition_span, period_of, series_folder
 from producers.exchange.frames import (
@@ -29,15 +29,15 @@ from producers.exchange.frames import (
     peek_event_time_ms,
 )
 from producers.exchange.page import next_page
-from producers.exchange.rest import RestClient, RestRefusedError, RestUnavailableError
+from producers.exchange.rest import RestClient
 from producers.exchange.weight import WeightBudget
 from shared.broker.entry import decode_entry, encode_entry
 from shared.candle import MAX_TIME_MS, Candle, Series
-from shared.errors import MalformedCandleError
+from shared.errors import ArchiveError, MalformedCandleError, RestRefusedError, RestUnavailableError
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.series_fact import Note
-from shared.settings.model import ExchangeSettings
+from shared.series_fact import SeriesFact
+from shared.settings.sections import ExchangeSettings
 
 _MOST_REASON = 1000  # characters: a reason goes to the log and into the dead letters
 _ROOT = "/data/candles"
@@ -91,7 +91,7 @@ def take(fields: Mapping[bytes, bytes], market: Market) -> str:
     except MalformedCandleError as error:
         return f"dead letter: {reason_class(str(error))}"
     check_item(item)
-    return "note" if isinstance(item, Note) else "candle"
+    return "fact" if isinstance(item, SeriesFact) else "candle"
 
 
 def read(file: ArchiveFile, content: bytes) -> str:
@@ -181,7 +181,7 @@ def _check_listings(listings: Sequence[Any]) -> str:
     return "listings" if listings else "listings, empty"
 
 
-def check_item(item: Candle | Note) -> None:
+def check_item(item: Candle | SeriesFact) -> None:
     """Whether a candle or note that came through is one, by checks of our own.
 
     Raises:
@@ -192,7 +192,7 @@ def check_item(item: Candle | Note) -> None:
     if again != item or encode_entry(again) != entry:
         raise UnnamedOutcomeError(f"it does not come back from its entry: {entry!r:.300}")
     _check_symbol(item.series.symbol)
-    if isinstance(item, Note):
+    if isinstance(item, SeriesFact):
         if not 0 <= item.from_ms <= item.to_ms < MAX_TIME_MS or not item.reason.isprintable():
             raise UnnamedOutcomeError(f"a note that is none: {item!r:.300}")
         return

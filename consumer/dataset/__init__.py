@@ -1,1 +1,1 @@
-"""Dataset."""
+"""What is stored, asked: series, rows, figures, audits; and small files joined into months."""

@@ -1,10 +1,9 @@
 """Entries that were read and not yet written, and when to write them. Pure: the time is handed in.
 
-A flush is due a short pause after the first entry came, so that a handful of series is on disk at once; the pause
-stretches to what the last flush cost, so that many series are written in few large flushes; and it is due at once
-when the batch is full. A series that could not be written waits for its own time and holds up no other. Such entries
-fill at most half of a batch: beyond that they are forgotten, which loses nothing, because the broker holds them as
-pending and they are claimed again later.
+A flush is due a short pause after the first entry came, or at once when the batch is full. The pause stretches to what
+the last flush cost: few series are on disk at once, many are written in few large flushes. A series that could not be
+written is tried again at a time of its own and holds up no other. Its entries fill at most half of a batch. Beyond that
+they are forgotten, which loses nothing: the broker holds them as pending, and they are claimed again later.
 """
 
 from collections.abc import Iterable
@@ -16,16 +15,14 @@ from shared.candle import Series
 class Batch:
     """Waiting entries by series.
 
-    Args:
-        flush_seconds: pause between the first entry and its flush.
-        flush_most_seconds: most that the pause stretches to.
-        most_candles: a batch of so many is full.
+    A flush follows the first entry after ``flush_seconds``, stretched to ``flush_max_seconds`` at most. A batch of
+    ``max_candles`` is full.
     """
 
-    def __init__(self, flush_seconds: float, flush_most_seconds: float, most_candles: int) -> None:
+    def __init__(self, flush_seconds: float, flush_max_seconds: float, max_candles: int) -> None:
         self._flush_seconds = flush_seconds
-        self._flush_most_seconds = flush_most_seconds
-        self._most = most_candles
+        self._flush_max_seconds = flush_max_seconds
+        self._max = max_candles
         self._pause = flush_seconds
         self._waiting: dict[Series, dict[bytes, Entry]] = {}
         self._retry_at: dict[Series, float] = {}
@@ -37,7 +34,7 @@ class Batch:
     @property
     def room(self) -> int:
         """How many more entries may be added before it is full."""
-        return max(0, self._most - len(self))
+        return max(0, self._max - len(self))
 
     @property
     def failing(self) -> tuple[Series, ...]:
@@ -45,7 +42,7 @@ class Batch:
         return tuple(self._retry_at)
 
     def add(self, entries: Iterable[Entry], now: float) -> None:
-        """Take entries in; one that is here already (claimed from ourselves) is not taken twice."""
+        """Take entries in. One that is here already, claimed from ourselves, is not taken twice."""
         for entry in entries:
             series = entry.item.series
             self._waiting.setdefault(series, {})[entry.id] = entry
@@ -72,7 +69,7 @@ class Batch:
         """All that waits, due or not, by series."""
         return {series: list(entries.values()) for series, entries in self._waiting.items()}
 
-    def written(self, entries: Iterable[Entry]) -> None:
+    def remove(self, entries: Iterable[Entry]) -> None:
         """Let go of entries that are on disk; their series are healthy."""
         for entry in entries:
             series = entry.item.series
@@ -82,22 +79,22 @@ class Batch:
                 self._waiting.pop(series, None)
             self._retry_at.pop(series, None)
 
-    def failed(self, series: Series, retry_at: float) -> None:
+    def retry(self, series: Series, retry_at: float) -> None:
         """A series could not be written: what waits of it, if anything does, is due again at ``retry_at``."""
         if series in self._waiting:
             self._retry_at[series] = retry_at
 
-    def flushed(self, cost_seconds: float) -> None:
+    def note_flush(self, cost_seconds: float) -> None:
         """A flush is over and its failures were told; the next pause follows what it cost."""
-        self._pause = min(max(self._flush_seconds, cost_seconds), self._flush_most_seconds)
+        self._pause = min(max(self._flush_seconds, cost_seconds), self._flush_max_seconds)
         if all(series in self._retry_at for series in self._waiting):
             self._due_at = None
 
     def forget_excess(self) -> int:
         """Forget entries of failing series while they fill more than half of the batch; how many were forgotten."""
         forgotten = 0
-        for series in sorted(self._retry_at, key=lambda one: -len(self._waiting.get(one, ()))):
-            if sum(len(self._waiting.get(one, ())) for one in self._retry_at) <= self._most // 2:
+        for series in sorted(self._retry_at, key=lambda series: -len(self._waiting.get(series, ()))):
+            if sum(len(self._waiting.get(failing, ())) for failing in self._retry_at) <= self._max // 2:
                 break
             forgotten += len(self._waiting.pop(series, ()))
             del self._retry_at[series]

@@ -1,1 +1,1 @@
-"""Storage."""
+"""Candles and series metadata as files: their layout and bytes, and the storage that keeps them."""

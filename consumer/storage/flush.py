@@ -1,48 +1,37 @@
-"""A flush: waiting entries of many series to disk, candles before notes, series side by side in a few threads."""
+"""A flush: entries of many series into storage, candles before facts, series side by side in a few threads.
 
-import logging
+The writer acknowledges what a flush says is written; the stores below it make each series durable.
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
-from consumer.storage.durable import Staging
-from consumer.storage.metadata import Ledger
-from consumer.storage.store import Store, Written
+from consumer.storage.candle_store import CandleStore, Written
+from consumer.storage.metadata import MetadataStore
 from shared.broker.entry import Entry
 from shared.candle import Candle, Series
-from shared.errors import StoreError, UnstorableError
-from shared.series_fact import Note
-
-log = logging.getLogger(__name__)
+from shared.errors import StoreError
+from shared.series_fact import SeriesFact
 
 _TOGETHER = 32  # series that a thread writes step by step together
-_NOTHING_WRITTEN: Written | StoreError = Written(0, ())
+_NOTHING_WRITTEN: Written | StoreError = Written()
 
 Groups = Mapping[Series, Sequence[Entry]]
 
 
 class Flusher:
-    """Writes groups of entries.
+    """Writes groups of entries. So many chunks of series as there are ``threads`` are written at the same time."""
 
-    Args:
-        store: where candles go.
-        ledger: where notes go.
-        staging: this process's staging folder.
-        threads: how many chunks of series are written at the same time.
-    """
-
-    def __init__(self, store: Store, ledger: Ledger, staging: Staging, threads: int) -> None:
-        self._store = store
-        self._ledger = ledger
-        self._staging = staging
+    def __init__(self, candles: CandleStore, metadata: MetadataStore, threads: int) -> None:
+        self.candles = candles
+        self.metadata = metadata
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flush")
 
     def write(self, groups: Groups) -> dict[Series, Written | StoreError]:
-        """Write entries by series; a series is written when its candles and its notes are on disk, synced.
+        """Write entries by series; for each what was written, or why nothing of it may be acknowledged.
 
-        Returns:
-            For each series what was written, or why nothing of it may be acknowledged; one that fails holds up no
-            other.
+        A series is written when its candles and its facts are durable; one that fails holds up no other.
         """
         ordered = sorted(groups)  # two writers that lock several series do it in the same order
         chunks = [ordered[first : first + _TOGETHER] for first in range(0, len(ordered), _TOGETHER)]
@@ -54,27 +43,15 @@ class Flusher:
         self._pool.shutdown()
 
     def _write_chunk(self, chunk: Iterable[Series], groups: Groups) -> list[Written | StoreError]:
+        results = dict.fromkeys(chunk, _NOTHING_WRITTEN)
         candles = {
-            series: [entry.item for entry in groups[series] if isinstance(entry.item, Candle)] for series in chunk
+            series: items
+            for series in results
+            if (items := [entry.item for entry in groups[series] if isinstance(entry.item, Candle)])
         }
-        results = dict.fromkeys(candles, _NOTHING_WRITTEN)
-        with_candles = [series for series, items in candles.items() if items]
-        written = self._store.write_many((series, candles[series]) for series in with_candles)
-        results |= zip(with_candles, written, strict=True)
-        for series in candles:
-            notes = [entry.item for entry in groups[series] if isinstance(entry.item, Note)]
-            if notes and not isinstance(results[series], StoreError):
-                error = self._write_notes(series, notes)
-                results[series] = error or results[series]
+        results |= zip(candles, self.candles.write_many(candles.items()), strict=True)
+        for series in results:
+            facts = [entry.item for entry in groups[series] if isinstance(entry.item, SeriesFact)]
+            if facts and not isinstance(results[series], StoreError):
+                results[series] = self.metadata.try_write(series, facts) or results[series]
         return list(results.values())
-
-    def _write_notes(self, series: Series, notes: Sequence[Note]) -> StoreError | None:
-        """Write notes of one series; why that was not possible, or None."""
-        try:
-            self._ledger.write(series, notes, self._staging)
-        except StoreError as error:
-            return error
-        except Exception as error:
-            log.exception("a fault of ours while the notes of %s were written", series)
-            return UnstorableError(f"notes of {series} cannot be written, by a fault of ours: {error!r}")
-        return None

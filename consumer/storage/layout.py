@@ -1,8 +1,9 @@
-"""Which file a candle is in. Pure names and times; nothing here touches a disk.
+"""Which file a candle is in, and which file holds a series' metadata. Pure names and times.
 
-    market=usdt_futures/interval=1m/symbol=BTCUSDT/
+    candles/market=usdt_futures/interval=1m/symbol=BTCUSDT/
         2024-05.parquet         a closed month, compacted
         2024-06-30.parquet      an open period
+    ledger/market=usdt_futures/interval=1m/symbol=BTCUSDT.json
 
 A partition is one file: a series in a period. The period is chosen by the interval so that a file that is rewritten
 at each flush stays near 1,500 rows and the cost of a candle does not grow with history. Names sort by time.
@@ -17,7 +18,9 @@ from shared.errors import MalformedCandleError
 from shared.interval import DAY_MS, HOUR_MS, Interval
 from shared.market import Market
 
-SUFFIX = ".parquet"
+SUFFIX, METADATA_SUFFIX = ".parquet", ".json"
+CANDLES, METADATA = "candles", "ledger"
+"""Folders of a data folder: the dataset, and what rows cannot tell."""
 
 
 class Period(StrEnum):
@@ -29,12 +32,8 @@ class Period(StrEnum):
     YEAR = "%Y"
 
 
-_NAMES = {
-    re.compile(r"\d{4}-\d\d-\d\dT\d\d", re.ASCII): Period.HOUR,
-    re.compile(r"\d{4}-\d\d-\d\d", re.ASCII): Period.DAY,
-    re.compile(r"\d{4}-\d\d", re.ASCII): Period.MONTH,
-    re.compile(r"\d{4}", re.ASCII): Period.YEAR,
-}
+_NAME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d)?)?)?", re.ASCII)
+_PERIODS = {4: Period.YEAR, 7: Period.MONTH, 10: Period.DAY, 13: Period.HOUR}  # by the length of a name
 
 
 def period_of(interval: Interval) -> Period:
@@ -54,28 +53,34 @@ def partition_name(period: Period, open_time_ms: int) -> str:
 def partition_span(name: str) -> tuple[int, int] | None:
     """First open time (ms) that a partition of this name may hold, and the first after it; None for other names."""
     stem = name.removesuffix(SUFFIX)
-    period = next((period for pattern, period in _NAMES.items() if pattern.fullmatch(stem)), None)
-    if period is None or stem == name:
+    if stem == name or not _NAME.fullmatch(stem):
         return None
+    period = _PERIODS[len(stem)]
     try:
         begin = datetime.strptime(stem, period.value).replace(tzinfo=UTC)
     except ValueError:
         return None
     begin_ms = int(begin.timestamp()) * 1000
-    match period:
-        case Period.HOUR:
-            return begin_ms, begin_ms + HOUR_MS
-        case Period.DAY:
-            return begin_ms, begin_ms + DAY_MS
-        case Period.MONTH:
-            return begin_ms, Interval.MONTH.end(begin_ms)
-        case Period.YEAR:
-            return begin_ms, int(begin.replace(year=begin.year + 1).timestamp()) * 1000
+    if period is Period.MONTH:
+        return begin_ms, Interval.MONTH.end(begin_ms)
+    if period is Period.YEAR:
+        return begin_ms, int(begin.replace(year=begin.year + 1).timestamp()) * 1000
+    return begin_ms, begin_ms + (HOUR_MS if period is Period.HOUR else DAY_MS)
 
 
 def series_folder(series: Series) -> str:
     """A series' folder below the dataset's root, in Hive's ``key=value`` form."""
     return f"market={series.market}/interval={series.interval.on_disk}/symbol={series.symbol}"
+
+
+def candles_key(series: Series, name: str = "") -> str:
+    """The key of a series' folder in the dataset, or of one of its partitions."""
+    return f"{CANDLES}/{series_folder(series)}" + (f"/{name}" if name else "")
+
+
+def metadata_key(series: Series) -> str:
+    """The key of a series' metadata."""
+    return f"{METADATA}/{series_folder(series)}{METADATA_SUFFIX}"
 
 
 def series_of_folder(folder: str) -> Series | None:

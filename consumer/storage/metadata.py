@@ -1,40 +1,36 @@
-"""What is known of each series besides its rows: one small JSON file a series, beside the dataset.
+"""Series metadata, which rows cannot tell: one small JSON file a series, beside the dataset.
 
     data/ledger/market=usdt_futures/interval=1m/symbol=BTCUSDT.json
         {"began": "2024-06-30T00:00:00.000Z", "ended": null, "reason": "", "absent": [[FROM, TO], …], …}
 
-It holds what the rows cannot tell: since when the series is recorded, which candles the exchange itself never had, and
-whether and why the series came to an end. It says nothing about rows that are there: an audit counts those. Notes are
-merged without regard to order (``shared.series_fact``), and a file is replaced like a partition: staged, synced,
-renamed, its folder synced.
+It tells since when the series is recorded, which candles the exchange itself never had, and whether and why the series
+ended. Facts are merged without regard to order (``shared.series_fact``), and the file is replaced as a partition is.
 """
 
-import contextlib
-import os
-import time
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from consumer.storage.durable import DurableFolders, Staging, open_folder, sync_folder, try_flock
-from consumer.storage.layout import series_folder
-from consumer.storage.quarantine import Aside
+from consumer.storage.interface import NO_VERSION, Change, Storage, Version
+from consumer.storage.layout import metadata_key
 from shared.candle import Series
-from shared.errors import DamagedFileError, SeriesLockedError, StoreError
+from shared.errors import DamagedFileError, InternalStoreError, SeriesLockedError, StoreError, VersionChangedError
 from shared.interval import utc
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.spans import Spans
 
-_LOCK_SECONDS, _LOCK_POLL_SECONDS = 1.0, 0.01
+log = logging.getLogger(__name__)
+
+_TRIES = 50  # against other writers of the same file; one of all who try succeeds each time
 
 
 @dataclass(slots=True)
-class SeriesLedger:
-    """The notes of one series, merged.
+class SeriesMetadata:
+    """The facts of one series, merged.
 
     Attributes:
         began_ms: first open time that was to be recorded; None when nobody said so.
@@ -65,143 +61,111 @@ class SeriesLedger:
         """
         return self.began_noted_ms > 0 and self.end_ms is None
 
-    def take(self, note: Note) -> None:
-        """Merge one note; in any order and any number of times the result is the same."""
-        match note.kind:
-            case NoteKind.ABSENT:
-                self.absent.add(note.from_ms, note.to_ms)
-            case NoteKind.BEGAN:
-                self.began_ms = note.from_ms if self.began_ms is None else min(self.began_ms, note.from_ms)
-                self.began_noted_ms = max(self.began_noted_ms, note.noted_ms)
-            case NoteKind.ENDED:
+    def merge(self, fact: SeriesFact) -> None:
+        """Merge one fact; in any order and any number of times the result is the same."""
+        match fact.kind:
+            case FactKind.ABSENT:
+                self.absent.add(fact.from_ms, fact.to_ms)
+            case FactKind.BEGAN:
+                self.began_ms = fact.from_ms if self.began_ms is None else min(self.began_ms, fact.from_ms)
+                self.began_noted_ms = max(self.began_noted_ms, fact.noted_ms)
+            case FactKind.ENDED:
                 latest = (self.ended_noted_ms, self.ended_ms or 0, self.reason)
-                if (note.noted_ms, note.from_ms, note.reason) > latest:
-                    self.ended_noted_ms, self.ended_ms, self.reason = note.noted_ms, note.from_ms, note.reason
+                if (fact.noted_ms, fact.from_ms, fact.reason) > latest:
+                    self.ended_noted_ms, self.ended_ms, self.reason = fact.noted_ms, fact.from_ms, fact.reason
 
 
-class Ledger:
-    """The ledger files of one data folder.
+class MetadataStore:
+    """The metadata of all series of a storage.
 
-    Args:
-        root: the folder ``ledger`` of a data folder; made when the first note is written.
-        aside: where a file goes that is damaged or not ours; None: it stays, and cannot be written.
+    A file that is damaged or not ours is quarantined if the store ``quarantines``; otherwise it stays, and cannot be
+    written.
     """
 
-    def __init__(self, root: Path, aside: Aside | None = None) -> None:
-        self.root = root
-        self._aside = aside
-        self._folders = DurableFolders(root)
+    def __init__(self, storage: Storage, *, quarantines: bool = False) -> None:
+        self.storage = storage
+        self._quarantines = quarantines
 
-    def path(self, series: Series) -> Path:
-        """A series' file."""
-        return self.root / f"{series_folder(series)}.json"
+    def read(self, series: Series) -> SeriesMetadata:
+        """A series' metadata; empty where there is no file. StoreError when it is damaged or cannot be read."""
+        return self._read(metadata_key(series))[1]
 
-    def read(self, series: Series) -> SeriesLedger:
-        """A series' notes; empty ones where there is no file.
+    def write(self, series: Series, facts: Iterable[SeriesFact]) -> bool:
+        """Merge facts into a series' metadata; whether that changed it. When this returns they are durable.
 
-        Raises:
-            DamagedFileError: when the file is damaged or not ours.
-            StoreError: when the disk does not let it be read.
+        StoreError when the storage refuses, or the file is damaged and may not be quarantined.
         """
-        path = self.path(series)
+        facts = tuple(facts)
+        for _ in range(_TRIES):
+            change = self._change(metadata_key(series), facts)
+            (result,) = self.storage.replace([[change]])
+            if not isinstance(result, StoreError):
+                return change.content is not None
+            if isinstance(result, SeriesLockedError):
+                raise result
+            if not isinstance(result, VersionChangedError):
+                raise StoreError(f"the metadata of {series} cannot be written: {result}")
+        raise SeriesLockedError(f"{series}: other writers were faster {_TRIES} times: {result}")
+
+    def try_write(self, series: Series, facts: Iterable[SeriesFact]) -> StoreError | None:
+        """``write``, whose error, an internal one too, is returned and not raised; None when there is none."""
         try:
-            return _decode(path.read_bytes())
-        except FileNotFoundError:
-            return SeriesLedger()
-        except (IsADirectoryError, ValueError, KeyError, TypeError) as error:
-            raise DamagedFileError(f"{path} is no ledger of ours: {error}") from error
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
+            self.write(series, facts)
+        except StoreError as error:
+            return error
+        except Exception as error:
+            log.exception("an internal error while the metadata of %s was written", series)
+            return InternalStoreError(f"metadata of {series} cannot be written, by an internal error: {error!r}")
+        return None
 
-    def write(self, series: Series, notes: Iterable[Note], staging: Staging) -> bool:
-        """Merge notes into a series' file; when this returns they are on disk, synced.
-
-        Returns:
-            Whether the file changed.
-
-        Raises:
-            StoreError: when the disk refuses, or the file is damaged and may not be moved aside.
-        """
-        path = self.path(series)
+    def _change(self, key: str, facts: Iterable[SeriesFact]) -> Change:
         try:
-            self._folders.make(path.parent)
-            with _locked(path.parent):
-                ledger = self._read_or_begin(series)
-                before = _encode(ledger)
-                for note in notes:
-                    ledger.take(note)
-                after = _encode(ledger)
-                if changed := after != before or not path.exists():
-                    _replace(path, after, staging.new_path().with_suffix(".json"))
-                sync_folder(path.parent)
-        except OSError as error:
-            raise StoreError(f"the ledger of {series} cannot be written: {error}") from error
-        return changed
-
-    def _read_or_begin(self, series: Series) -> SeriesLedger:
-        """A series' notes, to be added to; a file that is damaged or not ours goes aside, if it may."""
-        try:
-            return self.read(series)
+            version, metadata = self._read(key)
         except DamagedFileError as error:
-            if self._aside is None:
+            if not self._quarantines:
                 raise
-            self._aside.move(self.path(series), str(error))
-            return SeriesLedger()
+            self.storage.quarantine(key, self.storage.version(key), str(error))
+            version, metadata = NO_VERSION, SeriesMetadata()
+        before = _encode(metadata)
+        for fact in facts:
+            metadata.merge(fact)
+        after = _encode(metadata)
+        return Change(key, version, after if after != before or version is NO_VERSION else None)
 
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder of ledgers against other writers; each holds it for the time of one small file."""
-    fd = open_folder(folder)
-    deadline = time.monotonic() + _LOCK_SECONDS
-    try:
-        while not try_flock(fd):
-            if time.monotonic() > deadline:
-                raise SeriesLockedError(f"{folder} is locked by another writer for more than {_LOCK_SECONDS:g} s")
-            time.sleep(_LOCK_POLL_SECONDS)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _replace(path: Path, content: bytes, staged: Path) -> None:
-    fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
+    def _read(self, key: str) -> tuple[Version, SeriesMetadata]:
+        name = f"{self.storage.name}/{key}"
         try:
-            while content:  # a disk that is nearly full takes a part of it
-                content = content[os.write(fd, content) :]
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        staged.rename(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+            found = self.storage.read(key)
+            return (NO_VERSION, SeriesMetadata()) if found is None else (found.version, _decode(found.content))
+        except (DamagedFileError, ValueError, KeyError, TypeError) as error:
+            raise DamagedFileError(f"{name} is no metadata of ours: {error}") from error
+        except StoreError as error:
+            raise StoreError(f"{name} cannot be read: {error}") from error
 
 
-def _encode(ledger: SeriesLedger) -> bytes:
+def _encode(metadata: SeriesMetadata) -> bytes:
     return orjson.dumps(
         {
-            "began": _text(ledger.began_ms),
-            "began_noted": _text(ledger.began_noted_ms or None),
-            "ended": _text(ledger.ended_ms),
-            "ended_noted": _text(ledger.ended_noted_ms),
-            "reason": ledger.reason,
-            "absent": [[_text(begin), _text(end)] for begin, end in ledger.absent],
+            "began": _text(metadata.began_ms),
+            "began_noted": _text(metadata.began_noted_ms or None),
+            "ended": _text(metadata.ended_ms),
+            "ended_noted": _text(metadata.ended_noted_ms),
+            "reason": metadata.reason,
+            "absent": [[_text(begin), _text(end)] for begin, end in metadata.absent],
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     )
 
 
-def _decode(content: bytes) -> SeriesLedger:
+def _decode(content: bytes) -> SeriesMetadata:
     found = orjson.loads(content)
-    return SeriesLedger(
-        began_ms=_time(found["began"]),
-        began_noted_ms=_noted(found["began_noted"]),
-        ended_ms=_time(found["ended"]),
-        ended_noted_ms=_noted(found["ended_noted"]),
+    return SeriesMetadata(
+        began_ms=_time(found["began"], None),
+        began_noted_ms=_time(found["began_noted"], -1),
+        ended_ms=_time(found["ended"], None),
+        ended_noted_ms=_time(found["ended_noted"], -1),
         reason=str(found["reason"]),
-        absent=Spans((_must(begin), _must(end)) for begin, end in found["absent"]),
+        absent=Spans((_time(begin, None), _time(end, None)) for begin, end in found["absent"]),
     )
 
 
@@ -211,14 +175,9 @@ def _text(time_ms: int | None) -> str | None:
     return utc(time_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _time(text: Any) -> int | None:
-    return None if text is None else _must(text)
-
-
-def _noted(text: Any) -> int:
-    return -1 if text is None else _must(text)
-
-
-def _must(text: Any) -> int:
+def _time(text: Any, without: int | None) -> Any:
+    """Milliseconds from a time; ``without`` where there is none."""
+    if text is None:
+        return without
     moment = datetime.fromisoformat(text)
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

@@ -1,58 +1,37 @@
-"""Damaged files and files that are not ours, moved aside: never overwritten, never deleted, named in the log.
+"""Quarantine: damaged files and files that are not ours, moved away, never overwritten, never deleted, and logged.
 
     data/candles/market=…/interval=1m/symbol=BTCUSDT/2024-06-30.parquet                    where it was
     data/damaged/candles/market=…/interval=1m/symbol=BTCUSDT/2024-06-30.parquet~1          where it is now
-    data/damaged/candles/market=…/interval=1m/symbol=BTCUSDT/2024-06-30.parquet~1.rebuild  until it has been rebuilt
+    data/damaged/candles/market=…/interval=1m/symbol=BTCUSDT/2024-06-30.parquet~1.rebuild  until it has been refilled
 
-The mark is there before the file is moved and goes when everything that the broker still holds has been written again
-(``consumer.recovery.refill``), so a crash anywhere in between only means that it is rebuilt once more.
+The mark is there before the file is moved. It goes when everything that the broker still holds of the file has been
+written again (``consumer.recovery.refill``). After a crash in between, the file is refilled once more.
 """
 
 import itertools
 import logging
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from consumer.storage.durable import make_folders, sync_folder
+from consumer.storage.interface import Damaged
 
 log = logging.getLogger(__name__)
 
 _MARK = ".rebuild"
 
 
-class Moved(NamedTuple):
-    """One file that was moved aside and is to be rebuilt.
-
-    Attributes:
-        file: where it was, below the data folder, such as ``candles/market=…/symbol=BTCUSDT/2024-06-30.parquet``.
-        mark: the file that says so.
-    """
-
-    file: Path
-    mark: Path
-
-
-class Aside:
-    """The folder ``damaged`` of a data folder.
-
-    Args:
-        data: the data folder, absolute; what is moved must be below it, on the same filesystem.
-    """
+class Quarantine:
+    """The folder ``damaged`` of an absolute data folder; what is moved must be below that, on the same filesystem."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self.root = data / "damaged"
 
     def move(self, path: Path, reason: str) -> None:
-        """Move a file (or folder) aside. The caller holds the lock of whoever may write it.
+        """Move a file (or folder) here. The caller holds the lock of whoever may write it.
 
-        Args:
-            path: what is damaged, or not ours.
-            reason: what is wrong with it, for the log.
-
-        Raises:
-            OSError: when the disk refuses; then it is where it was.
+        When the disk refuses it is where it was: OSError.
         """
         folder = self.root / path.parent.relative_to(self._data)
         make_folders(folder)
@@ -63,16 +42,17 @@ class Aside:
         path.rename(target)
         sync_folder(folder)
         sync_folder(path.parent)
-        log.error("%s; moved to %s, to be rebuilt from what the broker still holds", reason, target)
+        log.error("%s; moved to %s, to be refilled with what the broker still holds", reason, target)
 
-    def to_rebuild(self) -> list[Moved]:
-        """What has been moved and not rebuilt yet."""
+    def list(self) -> list[Damaged]:
+        """What has been moved and not refilled yet."""
         found = []
         for mark in sorted(self.root.rglob(f"*{_MARK}")):
             name, _, _ = mark.name.removesuffix(_MARK).rpartition("~")
-            found.append(Moved(mark.parent.relative_to(self.root) / name, mark))
+            folder = mark.parent.relative_to(self.root)
+            found.append(Damaged((folder / name).as_posix(), (folder / mark.name).as_posix()))
         return found
 
-    def rebuilt(self, moved: Moved) -> None:
-        """Everything that could be had of a file is in its place again, synced."""
-        moved.mark.unlink(missing_ok=True)
+    def refilled(self, damaged: Damaged) -> None:
+        """Everything that could be had of a file is in its place again, durable."""
+        (self.root / damaged.mark).unlink(missing_ok=True)

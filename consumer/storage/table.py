@@ -1,8 +1,8 @@
 """Candles as rows, rows as Arrow, and how two sets of rows become one. Pure.
 
-Rows are merged by key, and the result does not depend on order: the same candle twice is one row, and of two
-different candles under one key the one with more trades stays (then more volume, and so on through the columns), so
-that every writer in every interleaving arrives at the same file.
+Rows are merged by key, and the result does not depend on order: the same candle twice is one row. Of two different
+candles under one key the one with more trades stays, then with more volume, and so on through ``_PRECEDENCE``. So every
+writer in every interleaving arrives at the same file.
 
 The schema stands here and nowhere else. Its pandas metadata (format: pandas' developer guide, "Storing pandas
 DataFrame objects in Apache Parquet format") makes ``candle_end_time`` the index again when pandas reads a file.
@@ -11,6 +11,7 @@ DataFrame objects in Apache Parquet format") makes ``candle_end_time`` the index
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -24,51 +25,26 @@ from shared.spans import Span
 INDEX_COLUMN = "candle_end_time"
 TIME_COLUMN = "candle_begin_time"
 VALUE_COLUMNS = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_volume",
-    "trade_num",
-    "taker_buy_base_asset_volume",
-    "taker_buy_quote_asset_volume",
+    *("open", "high", "low", "close", "volume", "quote_volume", "trade_num"),
+    *("taker_buy_base_asset_volume", "taker_buy_quote_asset_volume"),
 )
+"""Columns of numbers, named as the attributes of ``Candle``."""
 
-_PRECEDENCE = tuple(
-    VALUE_COLUMNS.index(name)
-    for name in (
-        "trade_num",
-        "volume",
-        "quote_volume",
-        "taker_buy_base_asset_volume",
-        "taker_buy_quote_asset_volume",
-        "close",
-        "high",
-        "low",
-        "open",
-    )
-)
+_values_of = attrgetter(*VALUE_COLUMNS)
+_PRECEDENCE = (6, 4, 5, 7, 8, 3, 1, 2, 0)  # by column: trade_num, the volumes, close, high, low, open
 _TIMESTAMP = pa.timestamp("ms", "UTC")
 
 
 def _pandas_metadata() -> bytes:
-    def column(name: str, pandas_type: str, numpy_type: str, metadata: dict[str, str] | None) -> dict[str, object]:
-        return {
-            "name": name,
-            "field_name": name,
-            "pandas_type": pandas_type,
-            "numpy_type": numpy_type,
-            "metadata": metadata,
-        }
-
-    times = [column(n, "datetimetz", "datetime64[ms]", {"timezone": "UTC"}) for n in (TIME_COLUMN, INDEX_COLUMN)]
-    values = [column(name, "float64", "float64", None) for name in VALUE_COLUMNS]
+    time: dict[str, object] = {"pandas_type": "datetimetz", "numpy_type": "datetime64[ms]"}
+    time["metadata"] = {"timezone": "UTC"}
+    value: dict[str, object] = {"pandas_type": "float64", "numpy_type": "float64", "metadata": None}
+    kinds = {TIME_COLUMN: time, **dict.fromkeys(VALUE_COLUMNS, value), INDEX_COLUMN: time}
     return json.dumps(
         {
             "index_columns": [INDEX_COLUMN],
             "column_indexes": [],
-            "columns": [times[0], *values, times[1]],
+            "columns": [{"name": name, "field_name": name, **kind} for name, kind in kinds.items()],
             "creator": {"library": "pyarrow", "version": pa.__version__},
             "pandas_version": "2.2.0",
         }
@@ -80,10 +56,7 @@ _FIELDS: "list[pa.Field[Any]]" = [
     pa.field(TIME_COLUMN, _TIMESTAMP),
     *(pa.field(name, pa.float64()) for name in VALUE_COLUMNS),
 ]
-SCHEMA = pa.schema(
-    _FIELDS,
-    metadata={"pandas": _pandas_metadata()},
-)
+SCHEMA = pa.schema(_FIELDS, metadata={"pandas": _pandas_metadata()})
 """Columns of every partition, in their order."""
 
 
@@ -118,8 +91,7 @@ class Merged:
     """What ``merge`` made.
 
     Attributes:
-        rows: the union.
-        changed: whether it differs from the rows that were there.
+        changed: whether the rows differ from those that were there.
         conflicts: open times (ms) under which two different candles met.
     """
 
@@ -134,33 +106,14 @@ EMPTY = Rows(np.empty(0, np.int64), np.empty((len(VALUE_COLUMNS), 0), np.float64
 def rows_from_candles(candles: Sequence[Candle]) -> Merged:
     """Rows from candles of one series in any order, with repeats; decimal strings become the nearest float64."""
     times = np.fromiter((candle.open_time_ms for candle in candles), np.int64, len(candles))
-    values = np.array(
-        [
-            (
-                float(candle.open),
-                float(candle.high),
-                float(candle.low),
-                float(candle.close),
-                float(candle.volume),
-                float(candle.quote_volume),
-                float(candle.trade_num),
-                float(candle.taker_buy_base_asset_volume),
-                float(candle.taker_buy_quote_asset_volume),
-            )
-            for candle in candles
-        ],
-        np.float64,
-    ).reshape(len(candles), len(VALUE_COLUMNS))
-    return _unique(times, np.ascontiguousarray(values.T))
+    values = np.array([tuple(map(float, _values_of(candle))) for candle in candles], np.float64)
+    return _unique(times, np.ascontiguousarray(values.reshape(len(candles), len(VALUE_COLUMNS)).T))
 
 
 def merge(old: Rows, new: Rows) -> Merged:
-    """The union of two sets of rows; see the module's first lines for what happens to rows that both have."""
+    """The union of two sets of rows; the module's first lines say what happens to rows that both have."""
     if len(new) == 0:
         return Merged(old, changed=False, conflicts=())
-    if len(old) == 0 or old.times[-1] < new.times[0]:
-        union = Rows(np.concatenate((old.times, new.times)), np.concatenate((old.values, new.values), axis=1))
-        return Merged(union, changed=True, conflicts=())
     both = _unique(np.concatenate((old.times, new.times)), np.concatenate((old.values, new.values), axis=1))
     changed = not (np.array_equal(both.rows.times, old.times) and np.array_equal(both.rows.values, old.values))
     return Merged(both.rows, changed, both.conflicts)
@@ -180,21 +133,12 @@ def _unique(times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Me
 
 def to_arrow(rows: Rows, interval: Interval) -> pa.Table:
     """Rows as an Arrow table of ``SCHEMA``."""
-    if interval is Interval.MONTH:
-        ends = np.fromiter((interval.end(int(time)) for time in rows.times), np.int64, len(rows))
-    else:
-        ends = rows.times + interval.typical_ms
-    arrays = [pa.array(ends).cast(_TIMESTAMP), pa.array(rows.times).cast(_TIMESTAMP)]
-    arrays.extend(pa.array(column) for column in rows.values)
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    times = [pa.array(column).cast(_TIMESTAMP) for column in (candle_ends(rows.times, interval), rows.times)]
+    return pa.Table.from_arrays([*times, *map(pa.array, rows.values)], schema=SCHEMA)
 
 
 def from_arrow(table: pa.Table) -> Rows:
-    """Rows from a table of ``SCHEMA``.
-
-    Raises:
-        ValueError: when its columns, types or order are not those of ``SCHEMA``, or it holds nulls.
-    """
+    """Rows from a table of ``SCHEMA``. ValueError when its columns, types or order are others, or it holds nulls."""
     if not table.schema.equals(SCHEMA, check_metadata=False):
         raise ValueError(f"its columns are {', '.join(f'{field.name} {field.type}' for field in table.schema)}")
     if any(column.null_count for column in table.columns):
@@ -205,6 +149,13 @@ def from_arrow(table: pa.Table) -> Rows:
     if not bool(np.all(times[1:] > times[:-1])):
         raise ValueError("it is not sorted and unique by candle_begin_time")
     return Rows(times, values)
+
+
+def candle_ends(times: "npt.NDArray[np.int64]", interval: Interval) -> "npt.NDArray[np.int64]":
+    """Where candles with these open times end, in UTC ms."""
+    if interval is Interval.MONTH:
+        return np.fromiter((interval.end(int(time)) for time in times), np.int64, len(times))
+    return times + interval.typical_ms
 
 
 def runs(times: "npt.NDArray[np.int64]", interval: Interval) -> Iterator[Span]:

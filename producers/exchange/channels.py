@@ -26,12 +26,7 @@ def control_message(method: Method, channels: Sequence[str], number: int) -> byt
 
 
 def pack_channels(channels: Iterable[str], max_bytes: int = MAX_CONTROL_BYTES) -> Iterator[tuple[str, ...]]:
-    """Channels in their order, in groups that each fit one control message.
-
-    Args:
-        channels: channel names.
-        max_bytes: a message stays below this many bytes.
-    """
+    """Channels in their order, in groups that each fit one control message of less than ``max_bytes`` bytes."""
     envelope = len(control_message("UNSUBSCRIBE", (), 10**9))
     group: list[str] = []
     size = envelope

@@ -12,13 +12,14 @@ from typing import Any
 
 import orjson
 
-from shared.candle import Candle, checked_candle
+from shared.candle import Candle, checked_candle, checked_series
 from shared.errors import MalformedCandleError
 from shared.market import Market
-from shared.text import shown, told
+from shared.text import printable, quoted
 
 _EXCERPT_BYTES = 200
 _CLOSED_KEY = b'"x":'
+_DECIMALS = ("o", "h", "l", "c", "v", "q", "V", "Q")  # a kline's names of what ``shared.candle.DECIMALS`` are
 _FALSE = (b"false", b" false")
 _EVENT_TIME = re.compile(rb'"E":\s?(\d{1,15})\b')
 
@@ -30,17 +31,11 @@ class OpenKline:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The exchange's answer to one of our messages.
+    """The exchange's answer to one of our messages."""
 
-    Attributes:
-        id: the message's id, None where the exchange named none.
-        error: None when it was accepted.
-        channels: the answer to LIST_SUBSCRIPTIONS, else None.
-    """
-
-    id: int | None
-    error: str | None
-    channels: tuple[str, ...] | None = None
+    id: int | None  # the message's; None where the exchange named none
+    error: str | None  # None when it was accepted
+    channels: tuple[str, ...] | None = None  # the answer to LIST_SUBSCRIPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +45,14 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class NotKline:
-    """A well-formed event of another kind.
-
-    Attributes:
-        event: its name, such as ``aggTrade``.
-    """
+    """A well-formed event of another kind, such as ``aggTrade``."""
 
     event: str
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Bytes that are nothing we know.
-
-    Attributes:
-        reason: what is wrong with them.
-        excerpt: the first of them, at most 200.
-    """
+    """Bytes that are nothing we know: what is wrong with them, and the first 200 of them."""
 
     reason: str
     excerpt: bytes
@@ -88,13 +74,7 @@ def is_open_kline(frame: bytes) -> bool:
 
 
 def parse_frame(frame: bytes, market: Market, receive_time_ms: int) -> Frame:
-    """What one message means.
-
-    Args:
-        frame: the message's payload.
-        market: the market whose connection it came from.
-        receive_time_ms: the local clock, kept in the candle for information.
-    """
+    """What one message of a market's connection means; the local clock's ``receive_time_ms`` goes into the candle."""
     if is_open_kline(frame):
         return OPEN_KLINE
     try:
@@ -133,23 +113,12 @@ def _parse_kline(event: dict[str, Any], market: Market, receive_time_ms: int) ->
     if closed is False:
         return OPEN_KLINE
     if closed is not True:
-        raise MalformedCandleError(f"x is {shown(closed)}, neither true nor false")
+        raise MalformedCandleError(f"x is {quoted(closed)}, neither true nor false")
     return checked_candle(
-        market=market,
-        symbol=kline.get("s"),
-        interval=kline.get("i"),
-        open_time_ms=kline.get("t"),
-        decimals=(
-            kline.get("o"),
-            kline.get("h"),
-            kline.get("l"),
-            kline.get("c"),
-            kline.get("v"),
-            kline.get("q"),
-            kline.get("V"),
-            kline.get("Q"),
-        ),
-        trade_num=kline.get("n"),
+        checked_series(market, kline.get("s"), kline.get("i")),
+        kline.get("t"),
+        tuple(map(kline.get, _DECIMALS)),
+        kline.get("n"),
         source="websocket",
         event_time_ms=event.get("E"),
         receive_time_ms=receive_time_ms,
@@ -160,13 +129,12 @@ def _parse_control(message: dict[str, Any]) -> Control:
     number = message.get("id")
     number = number if type(number) is int else None
     error = message.get("error")
+    if isinstance(error, dict):
+        return Control(number, f"{printable(error.get('msg'))} (code {printable(error.get('code'))})")
     if error is not None:
-        return Control(
-            number,
-            f"{told(error.get('msg'))} (code {told(error.get('code'))})" if isinstance(error, dict) else told(error),
-        )
+        return Control(number, printable(error))
     result = message.get("result")
-    channels = tuple(one for one in result if isinstance(one, str)) if isinstance(result, list) else None
+    channels = tuple(name for name in result if isinstance(name, str)) if isinstance(result, list) else None
     return Control(number, None, channels)
 
 

@@ -21,33 +21,20 @@ _COIN_MOST_MS = 200 * DAY_MS
 
 
 class Page(NamedTuple):
-    """One klines request.
+    """One klines request."""
 
-    Attributes:
-        from_ms: first open time asked for.
-        end_ms: open time to stop before; None for as many rows as the limit allows.
-        limit: most rows.
-        covers_to_ms: when the answer holds fewer rows than ``limit``, it is all that exists up to here.
-    """
-
-    from_ms: int
-    end_ms: int | None
-    limit: int
-    covers_to_ms: int
+    from_ms: int  # first open time asked for
+    end_ms: int | None  # open time to stop before; None for as many rows as the limit allows
+    limit: int  # most rows
+    covers_to_ms: int  # when the answer holds fewer rows than ``limit``, it is all that exists up to here
 
 
 class Answer(NamedTuple):
-    """What a klines request brought.
+    """What a klines request brought."""
 
-    Attributes:
-        candles: the closed ones, ascending.
-        covered_to_ms: they are all that exist from the page's beginning up to here, unless ``is_doubtful``.
-        is_doubtful: whether there were rows that are no candle.
-    """
-
-    candles: Sequence[Candle]
-    covered_to_ms: int
-    is_doubtful: bool = False
+    candles: Sequence[Candle]  # the closed ones, ascending
+    covered_to_ms: int  # they are all that exist from the page's beginning up to here, unless ``is_doubtful``
+    is_doubtful: bool = False  # whether there were rows that are no candle
 
 
 def klines_weight(market: Market, limit: int) -> int:
@@ -58,13 +45,7 @@ def klines_weight(market: Market, limit: int) -> int:
 
 
 def next_page(series: Series, from_ms: int, to_ms: int) -> Page:
-    """The page that begins at an open time and covers as much up to ``to_ms`` as is cheap.
-
-    Args:
-        series: which.
-        from_ms: an open time.
-        to_ms: a candle's end; nothing that opens then or later is wanted.
-    """
+    """The page that begins at an open time and covers as much up to ``to_ms``, a candle's end, as is cheap."""
     length = series.interval.typical_ms if series.interval is not Interval.MONTH else 28 * DAY_MS
     wanted = -(-(to_ms - from_ms) // length)
     limit = min(wanted, _CHEAPEST_PAGE[series.market]) if wanted > _LIGHT_PAGE else max(wanted, 1)

@@ -22,12 +22,13 @@ import orjson
 
 from producers.exchange.page import Answer, Page, klines_weight
 from producers.exchange.symbols import Listing, parse_listings
-from producers.exchange.weight import PoolClosedError, WeightBudget
+from producers.exchange.weight import WeightBudget
 from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
-from shared.errors import MalformedCandleError, SettingsError
+from shared.errors import MalformedCandleError, PoolClosedError, RestRefusedError, RestUnavailableError, SettingsError
 from shared.market import Market
-from shared.settings.model import ExchangeSettings
-from shared.text import told
+from shared.process.once import is_worth_a_line
+from shared.settings.sections import ExchangeSettings
+from shared.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -35,34 +36,8 @@ _OK, _TOO_MANY, _TEAPOT, _SERVER_FAULT = 200, 429, 418, 500
 _DEFAULT_RETRY_SECONDS = 60.0
 _INFO_WEIGHT = {Market.SPOT: 20, Market.USDT_FUTURES: 1, Market.COIN_FUTURES: 1}
 _ROW_COLUMNS = 11
-_MOST_BYTES = {"time": 2**16, "klines": 2**22, "exchangeInfo": 2**26}
-"""More bytes than any true answer takes: exchangeInfo of spot is 15 MB."""
-_MOST_DIGITS = 9
-_ROWS_LOGGED = 10
-
-
-class RestUnavailableError(Exception):
-    """The exchange did not answer this time; the text says why. The same call may succeed later.
-
-    Attributes:
-        seconds: how long the exchange wants to be left alone; 0 where it did not say.
-    """
-
-    def __init__(self, text: str, seconds: float = 0.0) -> None:
-        super().__init__(text)
-        self.seconds = seconds
-
-
-class RestRefusedError(Exception):
-    """The exchange will not answer this question; the text is its own.
-
-    Attributes:
-        code: Binance's error code, such as -1121 for an unknown symbol; 0 where it gave none.
-    """
-
-    def __init__(self, text: str, code: int = 0) -> None:
-        super().__init__(text)
-        self.code = code
+_MAX_BYTES = {"time": 2**16, "klines": 2**22, "exchangeInfo": 2**26}  # true ones: 15 MB at most
+_MAX_DIGITS = 9
 
 
 @dataclass(slots=True)
@@ -72,19 +47,13 @@ class RestCounters:
     requests: int = 0
     weight: int = 0
     failures: int = 0
-    refused_rows: int = 0
+    rows_refused: int = 0
 
 
 class RestClient:
     """One market's REST calls, over connections that are kept until ``close``.
 
-    Args:
-        market: which.
-        settings: addresses and time-outs.
-        budget: whose weight is charged.
-
-    Raises:
-        SettingsError: when a proxy in the environment is of a kind that needs another package.
+    SettingsError says that a proxy in the environment is of a kind that needs another package.
     """
 
     def __init__(self, market: Market, settings: ExchangeSettings, budget: WeightBudget) -> None:
@@ -126,15 +95,8 @@ class RestClient:
     async def klines(self, series: Series, page: Page, closed_before_ms: int) -> Answer:
         """The closed candles of one page.
 
-        Args:
-            series: which.
-            page: from when, up to when, and how many rows at most.
-            closed_before_ms: the exchange's time, or earlier: a row that ends after it may still be open, and nothing
-                in it would tell, so it is left out.
-
-        Raises:
-            RestUnavailableError: when there is no usable answer.
-            RestRefusedError: when the exchange refuses the question.
+        ``closed_before_ms`` is the exchange's time, or earlier. A row that ends after it may still be open, and nothing
+        in it would tell, so it is left out.
         """
         question: dict[str, str | int] = {"symbol": series.symbol, "interval": series.interval.value}
         question |= {"startTime": page.from_ms, "limit": page.limit}
@@ -168,48 +130,60 @@ class RestClient:
 
     def _candle(self, series: Series, row: Any, closed_before_ms: int) -> Candle | None:
         if not isinstance(row, list) or len(row) < _ROW_COLUMNS:
-            self.counters.refused_rows += 1
+            self.counters.rows_refused += 1
             return None
         try:
             return candle_of_row(series, row, closed_before_ms)
         except MalformedCandleError as error:
-            self.counters.refused_rows += 1
-            if self.counters.refused_rows <= _ROWS_LOGGED or self.counters.refused_rows % 1000 == 0:
-                log.warning("row no. %d that is no candle, of %s: %s", self.counters.refused_rows, series, error)
+            self.counters.rows_refused += 1
+            if is_worth_a_line(self.counters.rows_refused):
+                log.warning("row no. %d that is no candle, of %s: %s", self.counters.rows_refused, series, error)
             return None
 
     async def _get(self, path: str, question: dict[str, str | int], weight: int) -> Any:
-        try:
-            await self.budget.acquire(weight)
-        except PoolClosedError as error:
-            raise RestUnavailableError(str(error), error.seconds) from None
+        await self.budget.acquire(weight)
         self.counters.requests += 1
         self.counters.weight += weight
+        try:
+            return await self._ask(path, question)
+        except RestUnavailableError:
+            self.counters.failures += 1
+            raise
+
+    async def _ask(self, path: str, question: dict[str, str | int]) -> Any:
         try:
             async with asyncio.timeout(2 * self._timeout_seconds):  # httpx counts each read by itself
                 answer = await self._fetch(path, question)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            self.counters.failures += 1
             raise RestUnavailableError(f"{self._base}: {str(error) or type(error).__name__}") from None
         used = _count(answer.headers.get("X-MBX-USED-WEIGHT-1M", ""))
         if used is not None:
             await self.budget.used(used)
-        if answer.status_code in (_TOO_MANY, _TEAPOT):
-            self.counters.failures += 1
+        if (status := answer.status_code) in (_TOO_MANY, _TEAPOT):
             seconds = _retry_after(answer.headers.get("Retry-After", ""))
-            await self.budget.close(seconds, answer.status_code)
-            raise RestUnavailableError(str(PoolClosedError(seconds, answer.status_code)), seconds)
+            await self.budget.close(seconds, status)
+            raise PoolClosedError(seconds, status)
         return self._content(answer)
 
-    async def _fetch(self, path: str, question: dict[str, str | int]) -> httpx.Response:
-        """An answer with its body, unpacked and taken in piece by piece, never beyond its bound.
+    def _content(self, answer: httpx.Response) -> Any:
+        status = answer.status_code
+        try:
+            content = orjson.loads(answer.content)
+        except orjson.JSONDecodeError:
+            raise RestUnavailableError(f"{self._base} answers {status} and no JSON") from None
+        if status == _OK:
+            return content
+        said = content if isinstance(content, dict) else {}
+        code, text = said.get("code"), printable(said.get("msg", ""))
+        if type(code) is int and code and status < _SERVER_FAULT and status != httpx.codes.FORBIDDEN:
+            raise RestRefusedError(f"{text} (code {code})", code)
+        raise RestUnavailableError(f"{self._base} answers {status} {text}".strip())
 
-        Raises:
-            httpx.HTTPError: when there is none, or it is larger than any answer of the exchange's.
-        """
+    async def _fetch(self, path: str, question: dict[str, str | int]) -> httpx.Response:
+        """An answer and its body, unpacked piece by piece, never beyond its bound; else httpx.HTTPError."""
         async with self._client.stream("GET", f"{self._base}/{path}", params=question) as answer:
             try:
-                body = await _body(answer, _MOST_BYTES[path])
+                body = await _body(answer, _MAX_BYTES[path])
             except httpx.HTTPError:
                 if answer.status_code == _OK:
                     raise
@@ -217,47 +191,17 @@ class RestClient:
         headers = [pair for pair in answer.headers.raw if pair[0].lower() != b"content-encoding"]
         return httpx.Response(answer.status_code, headers=headers, content=body)
 
-    def _content(self, answer: httpx.Response) -> Any:
-        try:
-            content = orjson.loads(answer.content)
-        except orjson.JSONDecodeError:
-            self.counters.failures += 1
-            raise RestUnavailableError(f"{self._base} answers {answer.status_code} and no JSON") from None
-        if answer.status_code == _OK:
-            return content
-        code = content.get("code") if isinstance(content, dict) else None
-        text = told(content.get("msg", "")) if isinstance(content, dict) else ""
-        if (
-            type(code) is not int
-            or not code
-            or answer.status_code >= _SERVER_FAULT
-            or answer.status_code == httpx.codes.FORBIDDEN
-        ):
-            self.counters.failures += 1
-            raise RestUnavailableError(f"{self._base} answers {answer.status_code} {text}".strip())
-        raise RestRefusedError(f"{text} (code {code})", code)
-
 
 def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int) -> Candle:
-    """A candle from the twelve columns of a REST row; times in milliseconds.
-
-    Raises:
-        MalformedCandleError: naming the value that is wrong.
-    """
+    """A candle from the twelve columns of a REST row, times in ms; MalformedCandleError names the wrong value."""
+    decimals = (*row[1:6], row[7], row[9], row[10])
+    now_ms = time.time_ns() // 1_000_000
     return checked_candle(
-        market=series.market,
-        symbol=series.symbol,
-        interval=series.interval.value,
-        open_time_ms=row[0],
-        decimals=(row[1], row[2], row[3], row[4], row[5], row[7], row[9], row[10]),
-        trade_num=row[8],
-        source="rest",
-        event_time_ms=event_time_ms,
-        receive_time_ms=time.time_ns() // 1_000_000,
+        series, row[0], decimals, row[8], source="rest", event_time_ms=event_time_ms, receive_time_ms=now_ms
     )
 
 
-async def _body(answer: httpx.Response, most: int) -> bytes:
+async def _body(answer: httpx.Response, max_bytes: int) -> bytes:
     """The body of an answer that is still to be read, unpacked; httpx.DecodingError beyond so many bytes."""
     packed = answer.headers.get("Content-Encoding", "identity").lower()
     if packed not in ("identity", "gzip"):
@@ -266,17 +210,17 @@ async def _body(answer: httpx.Response, most: int) -> bytes:
     body = bytearray()
     async for piece in answer.aiter_raw():
         try:
-            body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
+            body += unpack.decompress(piece, max_bytes + 1 - len(body)) if unpack else piece
         except zlib.error as error:
             raise httpx.DecodingError(f"a body that is no gzip: {error}") from None
-        if len(body) > most:
-            raise httpx.DecodingError(f"a body of more than {most:,} bytes")
+        if len(body) > max_bytes:
+            raise httpx.DecodingError(f"a body of more than {max_bytes:,} bytes")
     return bytes(body)
 
 
 def _count(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def _retry_after(text: str) -> float:
-    return float(text[:_MOST_DIGITS]) if text.isascii() and text.isdigit() else _DEFAULT_RETRY_SECONDS
+    return float(text[:_MAX_DIGITS]) if text.isascii() and text.isdigit() else _DEFAULT_RETRY_SECONDS

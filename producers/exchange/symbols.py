@@ -12,8 +12,7 @@ from shared.candle import MAX_TIME_MS, checked_symbol
 from shared.errors import MalformedCandleError
 from shared.market import Market
 
-NOT_LISTED = "NOT LISTED"
-"""Status of a symbol that the exchange's list does not hold any more."""
+NOT_LISTED = "NOT LISTED"  # status of a symbol that the exchange's list does not hold any more
 
 _NOT_TRADED = frozenset(
     {"PENDING_TRADING", "PRE_TRADING", "BREAK", "SETTLING", "DELIVERING", "DELIVERED", "CLOSE", NOT_LISTED}
@@ -21,19 +20,12 @@ _NOT_TRADED = frozenset(
 
 
 class Listing(NamedTuple):
-    """One symbol as exchangeInfo shows it.
-
-    Attributes:
-        symbol: its name.
-        status: the exchange's own word.
-        dated: whether it is a futures contract with a delivery date.
-        onboard_ms: when it was first traded; None where the exchange does not say (spot).
-    """
+    """One symbol as exchangeInfo shows it."""
 
     symbol: str
-    status: str
-    dated: bool = False
-    onboard_ms: int | None = None
+    status: str  # the exchange's own word
+    dated: bool = False  # whether it is a futures contract with a delivery date
+    onboard_ms: int | None = None  # when it was first traded; None where the exchange does not say (spot)
 
     @property
     def is_recorded(self) -> bool:
@@ -42,24 +34,21 @@ class Listing(NamedTuple):
 
 
 def parse_listings(market: Market, info: Any) -> Sequence[Listing] | None:
-    """The symbols of an exchangeInfo body; those that no folder could be named after are left out.
-
-    Returns:
-        None when the body is not one.
-    """
+    """The symbols of an exchangeInfo body, without those that cannot name a folder; None when it is not one."""
     symbols = info.get("symbols") if isinstance(info, dict) else None
     if not isinstance(symbols, list):
         return None
     field = "contractStatus" if market is Market.COIN_FUTURES else "status"
-    return [found for one in symbols if isinstance(one, dict) and (found := _listing(one, field)) is not None]
+    listings = (_listing(entry, field) for entry in symbols if isinstance(entry, dict))
+    return [listing for listing in listings if listing is not None]
 
 
-def _listing(one: Mapping[str, Any], status_field: str) -> Listing | None:
+def _listing(entry: Mapping[str, Any], status_field: str) -> Listing | None:
     try:
-        symbol = checked_symbol(one.get("symbol"))
+        symbol = checked_symbol(entry.get("symbol"))
     except MalformedCandleError:
         return None
-    contract, status, onboard = one.get("contractType"), one.get(status_field), one.get("onboardDate")
+    contract, status, onboard = entry.get("contractType"), entry.get(status_field), entry.get("onboardDate")
     return Listing(
         symbol,
         status if isinstance(status, str) else "",

@@ -16,7 +16,6 @@ Times are of the monotonic clock, which all processes of a host share until it i
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -28,8 +27,10 @@ from pathlib import Path
 
 import orjson
 
+from shared.errors import PoolClosedError
 from shared.market import Market
-from shared.settings.model import ExchangeSettings
+from shared.process.locks import try_lock
+from shared.settings.sections import ExchangeSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,25 +49,15 @@ def pool(market: Market) -> str:
 
 @dataclass(slots=True)
 class _State:
-    """What the file holds.
+    """What the file holds."""
 
-    Attributes:
-        boot: tells one uptime of the host from another.
-        level: weight in the bucket at ``at``.
-        at: when the level was reckoned.
-        used: the exchange's own count, as last seen.
-        used_at: when that was.
-        closed_until: nothing may be sent before.
-        status: the answer that closed the pool, 0 for none.
-    """
-
-    boot: str = ""
-    level: float = 0.0
+    boot: str = ""  # tells one uptime of the host from another
+    level: float = 0.0  # weight in the bucket at ``at``
     at: float = 0.0
-    used: int = 0
+    used: int = 0  # the exchange's own count, as seen at ``used_at``
     used_at: float = 0.0
-    closed_until: float = 0.0
-    status: int = 0
+    closed_until: float = 0.0  # nothing may be sent before
+    status: int = 0  # the answer that closed the pool, 0 for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,28 +70,10 @@ class WeightReport:
     status: int
 
 
-class PoolClosedError(Exception):
-    """The exchange has closed the pool.
-
-    Attributes:
-        seconds: for how long still.
-        status: with which answer, 429 or 418.
-    """
-
-    def __init__(self, seconds: float, status: int) -> None:
-        super().__init__(f"the exchange answers {status}: nothing is asked for {seconds:.0f} s")
-        self.seconds = seconds
-        self.status = status
-
-
 class WeightBudget:
     """One pool's budget, as seen by one process.
 
-    Args:
-        market: whose pool.
-        settings: our share of the limit, and where the file lies.
-        patient: leave half of the bucket to others, and wait while the pool is closed.
-        clock: monotonic seconds, the same in all processes of the host.
+    A patient budget leaves half of the bucket to others, and waits while the pool is closed.
     """
 
     def __init__(
@@ -117,7 +90,7 @@ class WeightBudget:
         self._room = max(self._rate * _BURST_SECONDS, 50.0)  # the heaviest request fits even into a small share
         self._patient = patient
         self._clock = clock
-        self._alone: _State | None = None
+        self._own: _State | None = None
 
     async def acquire(self, weight: int) -> None:
         """Wait until a request of so much weight may be sent, and charge it.
@@ -169,13 +142,13 @@ class WeightBudget:
     @contextlib.asynccontextmanager
     async def _state(self) -> AsyncIterator[_State]:
         """The shared state, locked; what is changed in it is kept. Without a usable file: this process's own."""
-        if self._alone is not None:
-            yield self._alone
+        if self._own is not None:
+            yield self._own
             return
         try:
             fd = await self._open()
         except OSError as error:
-            yield self._go_alone(error, _State(at=self._clock()))
+            yield self._use_own(error, _State(at=self._clock()))
             return
         try:
             state = self._read(fd)
@@ -191,12 +164,12 @@ class WeightBudget:
         try:
             os.pwrite(fd, content + b" " * (256 - len(content)), 0)
         except OSError as error:
-            self._go_alone(error, state)
+            self._use_own(error, state)
 
-    def _go_alone(self, error: OSError, state: _State) -> _State:
+    def _use_own(self, error: OSError, state: _State) -> _State:
         """Keep the state in this process from now on: the file cannot be used."""
         log.warning("weight is not shared with other processes, %s cannot be used: %s", self._path, error)
-        self._alone = state
+        self._own = state
         return state
 
     async def _open(self) -> int:
@@ -205,12 +178,9 @@ class WeightBudget:
             raise PermissionError(f"{self._path.parent} belongs to another user")
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         for _ in range(_LOCK_TRIES):
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                await asyncio.sleep(_LOCK_PAUSE_SECONDS)
-            else:
-                break  # whoever holds it for longer was stopped with it in hand: go on without
+            if try_lock(fd):
+                break
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)  # whoever holds it for longer was stopped: go on without
         return fd
 
     def _read(self, fd: int) -> _State:
@@ -235,11 +205,6 @@ def _boot() -> str:
 
 def _file(name: str, settings: ExchangeSettings) -> Path:
     """One file a pool; a simulated exchange has pools of its own."""
-    folder = (
-        Path(settings.weight_folder)
-        if settings.weight_folder
-        else Path(tempfile.gettempdir()) / f"candlewick-{os.getuid()}"
-    )
-    if not settings.simulator:
-        return folder / f"weight-{name}.json"
-    return folder / f"weight-{name}-{hashlib.sha256(settings.simulator.encode()).hexdigest()[:12]}.json"
+    folder = settings.weight_folder or Path(tempfile.gettempdir()) / f"candlewick-{os.getuid()}"
+    simulated = f"-{hashlib.sha256(settings.simulator.encode()).hexdigest()[:12]}" if settings.simulator else ""
+    return Path(folder, f"weight-{name}{simulated}.json")

@@ -1,10 +1,33 @@
-"""The account of one series: what is settled of it, what is safe, what is asked for again. Pure."""
+"""What is known of one series while it is recorded: its coverage, what is published of it, what is asked for. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NamedTuple
 
-from shared.interval import DAY_MS, Interval
+from producers.exchange.page import Page
+from shared.candle import Series
+from shared.coverage import Coverage
 from shared.spans import Span, Spans
+
+
+class Life(Enum):
+    """Where a series is in its life as a recorded one."""
+
+    EXPECTED = auto()
+    """Its candles are expected from now on; where it continues is not known yet. Until then, no checkpoint."""
+    RECORDED = auto()
+    """It is known where it continues."""
+    ENDING = auto()
+    """It is not recorded any more; what is missing of it is asked for once more."""
+
+
+class Question(NamedTuple):
+    """One question to the exchange."""
+
+    series: Series
+    page: Page
+    again: bool = False  # whether it asks once more for what was absent
 
 
 @dataclass(slots=True)
@@ -18,54 +41,57 @@ class Absence:
 
 
 @dataclass(slots=True)
-class Account:
-    """One series.
+class Ending:
+    """How a series ends."""
 
-    Attributes:
-        anchor_ms: an open time; the grid of 3d candles is counted from it.
-        began_ms: the first open time that must exist.
-        settled: what need not be asked for: held, safe or absent.
-        safe: what the broker has answered for, or is absent.
-        absences: what is still asked for again.
-        patience_ms: how long after its end the oldest missing candle is asked for.
-        not_before_ms: no question before.
-        doubts: how many answers in a row held rows that are no candles.
-        is_asked: whether a question is under way.
-        is_resolved: whether it is known where the series continues; before, its progress is nobody's business.
-        reaches_back: whether nothing says that there are candles at ``began_ms``: a listing may be younger.
-        ending: why it ends; None while it goes on.
-        end_ms: nothing that opens then or later is expected; only while it ends.
-        asked_to_ms: up to where it was asked for once more; only while it ends.
-    """
+    reason: str
+    was: Life  # its life before, which it takes up again should it be recorded after all
+    asked_to_ms: int = 0  # up to where it was asked for once more
 
-    anchor_ms: int
-    began_ms: int
-    patience_ms: int
-    settled: Spans = field(default_factory=Spans)
-    safe: Spans = field(default_factory=Spans)
-    absences: list[Absence] = field(default_factory=list)
-    not_before_ms: int = 0
-    doubts: int = 0
-    is_asked: bool = False
-    is_resolved: bool = False
-    reaches_back: bool = False
-    ending: str | None = None
-    end_ms: int = 0
-    asked_to_ms: int = 0
 
-    def gaps(self, end_ms: int) -> Sequence[Span]:
-        """What is not settled between the beginning and a time, ascending."""
-        run_end = self.settled.end_of_run(self.began_ms)  # nearly always all there is to see
-        return self.settled.gaps(run_end, end_ms) if run_end < end_ms else ()
+@dataclass(slots=True)
+class SeriesState:
+    """One series."""
+
+    coverage: Coverage  # what is expected, received and absent
+    patience_ms: int  # how long after its end the oldest missing candle is asked for
+    life: Life = Life.EXPECTED
+    published: Spans = field(default_factory=Spans)  # what the broker has answered for, or is absent
+    absences: list[Absence] = field(default_factory=list)  # what is still asked for again
+    not_before_ms: int = 0  # no question before
+    doubtful_answers: int = 0  # how many answers in a row held rows that are no candles
+    question: Question | None = None  # the one that is under way
+    may_begin_later: bool = False  # nothing says that there are candles at its beginning: a listing may be younger
+    ending: Ending | None = None  # only while it ends
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it is, or was when it ended, known where it continues."""
+        return (self.ending.was if self.ending is not None else self.life) is Life.RECORDED
+
+    @property
+    def end_ms(self) -> int:
+        """Nothing that opens then or later is expected; 0 while it goes on."""
+        return self.coverage.end_ms or 0
+
+    def begin_ending(self, reason: str, end_ms: int) -> None:
+        """It is not recorded any more, and what came already was there."""
+        self.coverage.end_ms = max(end_ms, self.coverage.settled.last_ms or 0)
+        self.ending, self.life = Ending(reason, self.life), Life.ENDING
+
+    def revive(self, now_ms: int) -> None:
+        """It is recorded after all."""
+        if self.ending is not None:
+            self.life, self.ending, self.coverage.end_ms = self.ending.was, None, None
+            self.not_before_ms = now_ms
+
+    def move_grid(self, open_time_ms: int) -> None:
+        """Count 3d candles from one that was seen."""
+        if self.coverage.move_grid(open_time_ms):
+            self.coverage.grid.complete(self.published)
 
     def left(self) -> Sequence[Span]:
         """What is missing of a series that ends, and was not asked for once more."""
-        begin = max(self.settled.end_of_run(self.began_ms), self.asked_to_ms)
-        return self.settled.gaps(begin, self.end_ms)
-
-    def move_grid(self, open_time_ms: int) -> None:
-        """Count 3d candles from one that was seen: which days they open on is not written anywhere."""
-        if (open_time_ms - self.anchor_ms) % (3 * DAY_MS) == 0:
-            return
-        self.anchor_ms = open_time_ms
-        self.began_ms = Interval.D3.floor(self.began_ms, open_time_ms)
+        asked_to_ms = self.ending.asked_to_ms if self.ending is not None else 0
+        begin = max(self.coverage.settled.end_of_run(self.coverage.begin_ms), asked_to_ms)
+        return self.coverage.settled.gaps(begin, self.end_ms)

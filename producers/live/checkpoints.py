@@ -1,7 +1,7 @@
-"""Where each series continues after a restart: the last candle that is known to be safe, kept in the broker.
+"""Checkpoints: up to where each series is published without a gap, kept in the broker.
 
-A producer writes, for each of its series, up to where all candles are in the stream or absent. It never claims more
-than the broker has answered for, so a stale value only means that some candles are fetched once more. When the broker
+A producer writes, for each of its series, up to where all candles are published or absent. It never claims more than
+the broker has answered for, so a stale value only means that some candles are fetched once more. When the broker
 has lost it (a new server, a flush), the writers tell where the newest candle on disk ends (``Keys.stored``).
 """
 
@@ -19,6 +19,7 @@ from shared.broker.keys import STORED_AT, Keys
 from shared.candle import Series, series_of_field
 from shared.interval import Interval
 from shared.market import Market
+from shared.process.once import SayOnce
 
 log = logging.getLogger(__name__)
 
@@ -29,36 +30,24 @@ _ALL = Share()
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the broker knows of a market's series.
+    """What the broker knows of a market's series."""
 
-    Attributes:
-        safe_to_ms: up to where each series is safe.
-        ended: those that came to an end.
-        began_ms: when those began whose life ended before it was known where they continue.
-        stored_to_ms: where the newest candle on disk ends; None while no writer has said so.
-        listed_ms: the exchange's time when the market's symbols were last looked up for this share; None: never.
-    """
-
-    safe_to_ms: Mapping[Series, int] = field(default_factory=dict)
+    checkpoints_ms: Mapping[Series, int] = field(default_factory=dict)  # up to where each is published without a gap
     ended: frozenset[Series] = frozenset()
-    began_ms: Mapping[Series, int] = field(default_factory=dict)
-    stored_to_ms: Mapping[Series, int] | None = None
-    listed_ms: int | None = None
+    began_ms: Mapping[Series, int] = field(default_factory=dict)  # when those began that have no checkpoint yet
+    stored_to_ms: Mapping[Series, int] | None = None  # where the newest candle on disk ends; None: no writer has said
+    listed_ms: int | None = None  # exchange time when this share last looked its symbols up; None: never
 
     def is_new(self, series: Series) -> bool:
         """Whether nobody knows where a series continues."""
         is_stored = series in (self.stored_to_ms or {}) and series not in self.began_ms
-        return series not in self.safe_to_ms and not is_stored
+        return series not in self.checkpoints_ms and not is_stored
 
 
-class Progress:
-    """One market's progress in the broker. Every call raises what redis-py raises while the broker is away.
+class Checkpoints:
+    """One market's checkpoints in the broker. Every call raises what redis-py raises while the broker is away.
 
-    Args:
-        client: connection to the broker.
-        keys: key names.
-        market: which.
-        share: whose part of the series: what one part has seen of the exchange's list, another may not have.
+    What one share has seen of the exchange's list, another may not have: the time of the list is kept for each share.
     """
 
     def __init__(self, client: AsyncClient, keys: Keys, market: Market, share: Share = _ALL) -> None:
@@ -67,74 +56,65 @@ class Progress:
         self._keys = keys
         self._market = market
         self._saved: dict[str, str] = {}
-        self._warned: set[str] = set()
+        self._warn = SayOnce(log.warning)
 
     async def load(self) -> Known:
         """What is known now."""
-        progress = _text(await self._client.hgetall(self._keys.progress(self._market)))
+        found = _text(await self._client.hgetall(self._keys.checkpoints(self._market)))
         stored = _text(await self._client.hgetall(self._keys.stored(self._market)))
         safe: dict[Series, int] = {}
         began: dict[Series, int] = {}
         ended = set()
-        for name, value in progress.items():
+        for name, value in found.items():
             series = series_of_field(self._market, name)
             time_text, _, state = value.partition(" ")
             if series is not None and time_text.isdigit():
                 (began if state == _BEGAN else safe)[series] = int(time_text)
                 if state == _ENDED:
                     ended.add(series)
-        every_listed = [value for name, value in progress.items() if name.startswith(_LISTED_AT) and value.isdigit()]
-        listed = progress.get(self._listed_at) or min(every_listed, key=int, default="")  # the parts were others before
+        every_listed = [value for name, value in found.items() if name.startswith(_LISTED_AT) and value.isdigit()]
+        listed = found.get(self._listed_at) or min(every_listed, key=int, default="")  # the parts were others before
+        ends = {series_of_field(self._market, name): int(value) for name, value in stored.items() if value.isdigit()}
+        stored_to = {series: end_ms for series, end_ms in ends.items() if series is not None}
         return Known(
             safe,
             frozenset(ended),
             began,
-            self._times(stored) if STORED_AT in stored else None,
+            stored_to if STORED_AT in stored else None,
             int(listed) if listed.isdigit() else None,
         )
 
     async def save(
-        self, safe_to_ms: Mapping[Series, int], ended: Mapping[Series, int], listed_ms: int, *, everything: bool
+        self, checkpoints_ms: Mapping[Series, int], ended: Mapping[Series, int], listed_ms: int, *, everything: bool
     ) -> None:
-        """Write what has changed since the last time, or everything: the broker may have lost what it had.
+        """Write what has changed since the last time, or ``everything``: the broker may have lost what it had.
 
-        Args:
-            safe_to_ms: up to where each living series is safe.
-            ended: where those ended that did.
-            listed_ms: the exchange's time when symbols were last looked up of which all have begun; 0: unchanged.
-            everything: write also what has not changed.
+        ``ended`` are the series that ended, with where they did. ``listed_ms`` is the exchange's time when symbols were
+        last looked up of which all have begun; 0: unchanged.
         """
-        wanted = {series.field: str(time_ms) for series, time_ms in safe_to_ms.items()}
+        wanted = {series.field: str(time_ms) for series, time_ms in checkpoints_ms.items()}
         wanted |= {series.field: f"{time_ms} {_ENDED}" for series, time_ms in ended.items()}
         if listed_ms:
             wanted[self._listed_at] = str(listed_ms)
         changed = {name: value for name, value in wanted.items() if everything or self._saved.get(name) != value}
         if changed:
-            await self._client.hset(self._keys.progress(self._market), mapping=changed)  # type: ignore[arg-type] # invariant
+            await self._client.hset(self._keys.checkpoints(self._market), mapping=changed)  # type: ignore[arg-type] # invariant
             self._saved |= changed
 
-    async def begin(self, began_ms: Mapping[Series, int]) -> None:
-        """Write down when series began whose progress nobody has written yet: should we die now, they began then."""
+    async def note_beginnings(self, began_ms: Mapping[Series, int]) -> None:
+        """Write down when series began that have no checkpoint yet: should we die now, they began then."""
         pipeline = self._client.pipeline(transaction=False)
         for series, time_ms in began_ms.items():
-            pipeline.hsetnx(self._keys.progress(self._market), series.field, f"{time_ms} {_BEGAN}")
+            pipeline.hsetnx(self._keys.checkpoints(self._market), series.field, f"{time_ms} {_BEGAN}")
         await pipeline.execute()
 
     async def changes(self) -> list[Change]:
         """What ``candlewick symbols`` asked for, by name."""
         found = _text(await self._client.hgetall(self._keys.symbols(self._market)))
         changes = {name: _change(name, value) for name, value in sorted(found.items())}
-        for name in [name for name, change in changes.items() if change is None and name not in self._warned]:
-            self._warned.add(name)
-            log.warning("what the broker holds of %s for `candlewick symbols` is no change: %.80r", name, found[name])
+        for name in [name for name, change in changes.items() if change is None]:
+            self._warn("what the broker holds of %s for `candlewick symbols` is no change: %.80r", name, found[name])
         return [change for change in changes.values() if change is not None]
-
-    def _times(self, stored: Mapping[str, str]) -> dict[Series, int]:
-        return {
-            series: int(value)
-            for name, value in stored.items()
-            if value.isdigit() and (series := series_of_field(self._market, name)) is not None
-        }
 
 
 def encode_change(change: Change) -> str:
@@ -145,7 +125,7 @@ def encode_change(change: Change) -> str:
 def _change(name: str, value: str) -> Change | None:
     try:
         body = orjson.loads(value)
-        return Change(name, bool(body["record"]), tuple(Interval(one) for one in body["intervals"]))
+        return Change(name, bool(body["record"]), tuple(Interval(name) for name in body["intervals"]))
     except (ValueError, KeyError, TypeError):
         return None
 

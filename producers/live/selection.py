@@ -1,31 +1,127 @@
-"""Which series are recorded: the settings' groups, changed by ``candlewick symbols``, and the exchange's list. Pure."""
+"""Which series are recorded: the settings' groups, changed by ``candlewick symbols``, and the exchange's list. Pure.
 
+A name is recorded at once, without asking anybody; patterns wait for the list. A symbol that the exchange lists with a
+status in which it is not traded, or lists no longer, is not recorded.
+"""
+
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
 
-from producers.exchange.symbols import Listing
+from producers.exchange.symbols import NOT_LISTED, Listing
+from producers.live.share import Share
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.settings.model import RecordGroup
+from shared.settings.model import Settings
+from shared.settings.sections import RecordGroup
 from shared.settings.types import is_pattern
+
+log = logging.getLogger(__name__)
+
+_FEW = 10
+_DOUBTED_READS = 3  # how often a list is doubted that lacks half of more than a few symbols
 
 
 class Change(NamedTuple):
-    """What ``candlewick symbols`` asked for: a name or pattern to record besides the settings, or to leave out.
-
-    Attributes:
-        symbol: name or pattern.
-        record: whether it is recorded.
-        intervals: at which; empty for those that the market's groups name.
-    """
+    """What ``candlewick symbols`` asked for: a name or pattern to record besides the settings, or to leave out."""
 
     symbol: str
     record: bool
-    intervals: tuple[Interval, ...] = ()
+    intervals: tuple[Interval, ...] = ()  # empty for those that the market's groups name
+
+
+class SymbolList:
+    """The exchange's list of one market's symbols, as it was read last and can be trusted. Pure."""
+
+    def __init__(self) -> None:
+        self.by_symbol: Mapping[str, Listing] | None = None  # what is or was listed; None while it was never read
+        self.listed_ms = 0  # the exchange's time before it was read; 0: never
+        self.listed_before_ms: int | None = None  # the same of the reading before; None: there was none
+        self.read_ms = 0  # the exchange's time after it was read: whatever it says has happened by then
+        self._doubted = 0
+
+    def take(self, found: Sequence[Listing], now_ms: int, read_ms: int) -> bool:
+        """Take a new list over; False when it is not believed yet.
+
+        One that lacks half of what was traded before is not believed until it has said so a few times.
+        """
+        known = self.by_symbol or {}
+        before = {listing.symbol for listing in known.values() if listing.is_recorded}
+        still = {listing.symbol for listing in found if listing.is_recorded} & before
+        self._doubted = self._doubted + 1 if len(before) > _FEW and len(still) * 2 < len(before) else 0
+        if 0 < self._doubted <= _DOUBTED_READS:
+            log.error("of %d symbols the exchange lists %d as traded: not believed yet", len(before), len(still))
+            return False
+        gone = {symbol: Listing(symbol, NOT_LISTED) for symbol in known}
+        self.by_symbol = gone | {listing.symbol: listing for listing in found}
+        self.listed_before_ms, self.listed_ms, self.read_ms = self.listed_ms or None, now_ms, read_ms
+        return True
+
+
+class Selection:
+    """Which series one process records, and why one is not recorded any more. Pure.
+
+    ``wanted`` is every series that is to be recorded, with the group that names it (None for one that a command added);
+    ``symbols`` is the exchange's list.
+    """
+
+    def __init__(self, market: Market, settings: Settings, share: Share) -> None:
+        self.market = market
+        self.share = share
+        self.wanted: Mapping[Series, RecordGroup | None] = {}
+        self.symbols = SymbolList()
+        self._settings = settings
+        self._groups = settings.groups(market)
+        self._changes: Sequence[Change] = ()
+
+    def change(self, changes: Sequence[Change]) -> bool:
+        """Take over what ``candlewick symbols`` asked for; whether it is something new."""
+        is_new = changes != self._changes
+        self._changes = changes
+        return is_new
+
+    @property
+    def symbols_seconds(self) -> float:
+        """How often the exchange's list is read again."""
+        return self._settings.exchange.symbols_seconds
+
+    @property
+    def needs_list(self) -> bool:
+        """Whether a pattern waits for the exchange's list."""
+        return self.symbols.by_symbol is None and needs_listings(self._groups, self._changes)
+
+    def update(self) -> tuple[list[Series], list[Series]]:
+        """Reckon anew what is wanted; what has come to it, and what has gone."""
+        listings = None if self.symbols.by_symbol is None else list(self.symbols.by_symbol.values())
+        resolved = resolve(self.market, self._groups, self._changes, listings)
+        before, self.wanted = self.wanted, {series: group for series, group in resolved.items() if series in self.share}
+        added = [series for series in self.wanted if series not in before]
+        return added, [series for series in before if series not in self.wanted]
+
+    def listing(self, series: Series) -> Listing | None:
+        """What the exchange lists of a series' symbol; None when it lists nothing, or its list is not known."""
+        return (self.symbols.by_symbol or {}).get(series.symbol)
+
+    def reason_gone(self, series: Series) -> tuple[str, bool]:
+        """Why a series is not wanted any more, and whether that is the exchange's doing."""
+        listing = self.listing(series)
+        if listing is None or listing.is_recorded:
+            return "removed", False
+        return ("no longer listed" if listing.status == NOT_LISTED else f"its status is {listing.status}"), True
+
+    def unlisted(self, series: Iterable[Series]) -> list[str]:
+        """Symbols of these that the exchange's list, where it is known, does not hold."""
+        listed = self.symbols.by_symbol
+        return [] if listed is None else sorted({chosen.symbol for chosen in series} - listed.keys())
+
+    def history_ms(self, series: Series) -> int:
+        """How far back a first start of a series reaches, in ms."""
+        group = self.wanted.get(series)
+        return self._settings.history_ms(group) if group is not None else 0
 
 
 def matches(symbol: str, patterns: Iterable[str]) -> bool:
@@ -46,25 +142,16 @@ def needs_listings(groups: Iterable[RecordGroup], changes: Iterable[Change]) -> 
 
 
 def resolve(
-    market: Market,
-    groups: Sequence[RecordGroup],
-    changes: Sequence[Change],
-    listings: Sequence[Listing] | None,
+    market: Market, groups: Sequence[RecordGroup], changes: Sequence[Change], listings: Sequence[Listing] | None
 ) -> dict[Series, RecordGroup | None]:
     """Which series are to be recorded, each with the group that names it (None for one that a change added).
 
-    Args:
-        market: whose groups these are.
-        groups: the settings' groups of this market.
-        changes: what was added and removed since; one that names a symbol goes before one whose pattern fits.
-        listings: what the exchange lists; None while that is not known: then names count and patterns match nothing.
-
-    Returns:
-        Names that the exchange does not list are kept (it may know more than it lists); whatever it lists with a
-        status that is not recorded is left out.
+    A change that names a symbol goes before one whose pattern fits. While ``listings`` is not known (None), patterns
+    match nothing. A name that the exchange does not list is kept: it may know more than it lists. What it lists with a
+    status that is not recorded is left out.
     """
     wanted: dict[Series, RecordGroup | None] = {}
-    by_name = {one.symbol: one for one in listings or ()}
+    by_name = {listing.symbol: listing for listing in listings or ()}
     intervals = tuple(dict.fromkeys(interval for group in groups for interval in group.intervals))
     for group in groups:
         for symbol in _symbols_of_group(group, listings or ()):
@@ -73,7 +160,7 @@ def resolve(
     for change in changes:
         if not change.record:
             continue
-        names = [one.symbol for one in listings or () if matches(one.symbol, (change.symbol,))]
+        names = [listing.symbol for listing in listings or () if matches(listing.symbol, (change.symbol,))]
         for symbol in names if is_pattern(change.symbol) else (change.symbol,):
             for interval in change.intervals or intervals:
                 wanted.setdefault(Series(market, symbol, interval), None)
@@ -90,11 +177,11 @@ def _symbols_of_group(group: RecordGroup, listings: Sequence[Listing]) -> Iterab
         if not is_pattern(symbol):
             yield symbol
             continue
-        for one in listings:
-            contract = "dated" if one.dated else "perpetual"
-            fits = matches(one.symbol, (symbol,)) and not matches(one.symbol, group.exclude)
+        for listing in listings:
+            contract = "dated" if listing.dated else "perpetual"
+            fits = matches(listing.symbol, (symbol,)) and not matches(listing.symbol, group.exclude)
             if fits and (group.market is Market.SPOT or contract in group.contracts):
-                yield one.symbol
+                yield listing.symbol
 
 
 def _is_removed(symbol: str, changes: Iterable[Change]) -> bool:

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,22 +15,14 @@ class Share:
 
     Membership depends on nothing but the series' name and the number of parts (BLAKE2b of ``market symbol-interval``),
     so it is the same on every host and in every version of Python; the parts are disjoint and together are all.
-
-    Attributes:
-        part: from 1 to ``parts``.
-        parts: how many there are.
     """
 
-    part: int = 1
+    part: int = 1  # from 1 to ``parts``
     parts: int = 1
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A share from text such as ``2/3``.
-
-        Raises:
-            SettingsError: when it is not of that form or the part is out of range.
-        """
+        """A share from text such as ``2/3``; SettingsError when it is not of that form or the part is out of range."""
         match = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", text, re.ASCII)
         if match is None or int(match[1]) > int(match[2]):
             raise SettingsError(f"share {text!r} is not of the form PART/PARTS with PART from 1 to PARTS, as in 1/3")
@@ -40,10 +31,6 @@ class Share:
     def __contains__(self, series: Series) -> bool:
         digest = hashlib.blake2b(str(series).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.parts == self.part - 1
-
-    def of(self, series: Iterable[Series]) -> tuple[Series, ...]:
-        """Those of ``series`` that are in this share, in their order."""
-        return tuple(one for one in series if one in self)
 
     def __str__(self) -> str:
         return f"{self.part}/{self.parts}"

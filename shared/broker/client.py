@@ -1,15 +1,15 @@
-"""The broker as both sides see it: key names, how to connect, what must be true of the server.
+"""The broker as both sides reach it: its address, its clients, and what must be true of the server.
 
-Any Redis 7.0 or Valkey 8 and above will do. Keys carry the market as hash tag, so in a cluster each market stays
-whole. Nothing here retries: redis-py would repeat a command whose answer was lost, and whoever calls decides
-whether repeating is right (docs/design.md, "Delivery").
+Any Redis 7.0 or Valkey 8 and above will do. Nothing here retries: redis-py would repeat a command whose answer was
+lost, and whoever calls decides whether repeating is right (docs/design.md, "Delivery").
 """
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import redis
@@ -25,6 +25,7 @@ from shared.settings.types import without_secrets
 
 SyncClient = redis.Redis
 AsyncClient = redis.asyncio.Redis
+_Client = TypeVar("_Client")
 
 CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
 """What a client raises while the broker is away; the same call may succeed later."""
@@ -40,10 +41,10 @@ def embedded_folder(settings: Settings) -> Path:
 
 
 def embedded_socket(settings: Settings) -> Path:
-    """Unix socket of the embedded broker.
+    """Unix socket of the embedded broker, in the broker's folder.
 
-    It lies in the broker's folder, or, where that path is too long for a socket, in a private folder of the user's
-    among the temporary files, under a name made from the broker's folder.
+    Where that path is too long for a socket, it lies in a private folder among the temporary files, under a name made
+    from the broker's folder.
     """
     folder = embedded_folder(settings).resolve()
     socket = folder / "valkey.sock"
@@ -73,52 +74,35 @@ def broker_name(settings: Settings) -> str:
 def sync_client(settings: Settings, timeout_seconds: float | None = None) -> SyncClient:
     """A blocking client. It does not connect before its first command and never repeats one by itself.
 
-    Args:
-        settings: where the broker is.
-        timeout_seconds: longest wait for an answer; by default ``broker.timeout_seconds``.
+    It waits ``timeout_seconds`` for an answer at most, by default ``broker.timeout_seconds``.
     """
-    try:
-        return redis.Redis.from_url(
-            broker_url(settings),
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout_seconds or settings.broker.timeout_seconds,
-            socket_connect_timeout=settings.broker.timeout_seconds,
-            **_credentials(settings),
-        )
-    except ValueError as error:
-        raise _unusable(settings, error) from None
+    return _client(redis.Redis.from_url, settings, Retry(NoBackoff(), 0), timeout_seconds)
 
 
 def async_client(settings: Settings) -> AsyncClient:
     """An asyncio client; otherwise as ``sync_client``."""
+    return _client(redis.asyncio.Redis.from_url, settings, AsyncRetry(NoBackoff(), 0))
+
+
+def _client(
+    from_url: Callable[..., _Client], settings: Settings, retry: object, timeout_seconds: float | None = None
+) -> _Client:
+    broker = settings.broker
+    login = {"username": broker.username, "password": broker.password.get_secret_value()}
     try:
-        return redis.asyncio.Redis.from_url(
+        return from_url(
             broker_url(settings),
-            retry=AsyncRetry(NoBackoff(), 0),
-            socket_timeout=settings.broker.timeout_seconds,
-            socket_connect_timeout=settings.broker.timeout_seconds,
-            **_credentials(settings),
+            retry=retry,
+            socket_timeout=timeout_seconds or broker.timeout_seconds,
+            socket_connect_timeout=broker.timeout_seconds,
+            **{name: value for name, value in login.items() if value},
         )
     except ValueError as error:
-        raise _unusable(settings, error) from None
+        raise BrokerError(f"broker.url {broker_name(settings)} cannot be used: {error}") from None
 
 
-def _credentials(settings: Settings) -> dict[str, Any]:
-    password = settings.broker.password.get_secret_value()
-    named = {"username": settings.broker.username, "password": password}
-    return {name: value for name, value in named.items() if value}
-
-
-def _unusable(settings: Settings, error: Exception) -> BrokerError:
-    return BrokerError(f"broker.url {broker_name(settings)} cannot be used: {error}")
-
-
-def check_server(info: dict[str, object], name: str) -> None:
-    """Refuse a server that would lose candles.
-
-    Args:
-        info: what INFO answered.
-        name: the broker's address for people.
+def check_server(info: Mapping[str, object], name: str) -> None:
+    """Refuse a server that would lose candles, by what INFO answered; ``name`` is its address for people.
 
     Raises:
         BrokerError: when the server evicts keys or is older than Redis 7.0.

@@ -1,18 +1,24 @@
-"""Stream entries: candles and notes as the fields that Redis keeps, and back.
+"""Stream entries: candles and series facts as the fields that Redis keeps, and back.
 
 Names and order of the fields never vary for a kind of entry: Redis stores a repeated set of names once (its listpacks'
-"same fields" flag). The market is the stream's; it is not repeated.
+"same fields" flag). A candle's fields are named as the attributes of ``Candle``. The market is the stream's.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
-from shared.candle import MAX_SYMBOL_LENGTH, Candle, checked_candle, checked_series, checked_time
+from shared.candle import DECIMALS, MAX_SYMBOL_LENGTH, Candle, checked_candle, checked_series, checked_time
 from shared.errors import MalformedCandleError
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
+from shared.text import printable
 
-_MOST_REASON = 200
+_MAX_REASON = 200
+_CANDLE_FIELDS = tuple(field.name for field in fields(Candle) if field.name != "series")
+_values_of = attrgetter(*_CANDLE_FIELDS)
+_decimals_of = itemgetter(*DECIMALS)
 
 
 class EntryId(NamedTuple):
@@ -37,16 +43,16 @@ class EntryId(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One stream entry: a candle, or a note about its series."""
+    """One stream entry: a candle, or a fact about its series."""
 
     market: Market
     id: bytes
-    item: Candle | Note
+    item: Candle | SeriesFact
 
 
-def encode_entry(item: Candle | Note) -> dict[str, str | int]:
-    """A candle or a note as the fields of a stream entry."""
-    if isinstance(item, Note):
+def encode_entry(item: Candle | SeriesFact) -> dict[str, str | int]:
+    """A candle or a fact as the fields of a stream entry."""
+    if isinstance(item, SeriesFact):
         return {
             "symbol": item.series.symbol,
             "interval": item.series.interval.value,
@@ -54,42 +60,27 @@ def encode_entry(item: Candle | Note) -> dict[str, str | int]:
             "from_ms": item.from_ms,
             "to_ms": item.to_ms,
             "noted_ms": item.noted_ms,
-            "reason": "".join(one if one.isprintable() else "?" for one in item.reason[:_MOST_REASON]),
+            "reason": printable(item.reason, _MAX_REASON),
         }
-    return {
-        "symbol": item.series.symbol,
-        "interval": item.series.interval.value,
-        "open_time_ms": item.open_time_ms,
-        "open": item.open,
-        "high": item.high,
-        "low": item.low,
-        "close": item.close,
-        "volume": item.volume,
-        "quote_volume": item.quote_volume,
-        "trade_num": item.trade_num,
-        "taker_buy_base_asset_volume": item.taker_buy_base_asset_volume,
-        "taker_buy_quote_asset_volume": item.taker_buy_quote_asset_volume,
-        "source": item.source,
-        "event_time_ms": item.event_time_ms,
-        "receive_time_ms": item.receive_time_ms,
-    }
+    named = {"symbol": item.series.symbol, "interval": item.series.interval.value}
+    return named | dict(zip(_CANDLE_FIELDS, _values_of(item), strict=True))
 
 
-def stored_entry(item: Candle | Note) -> dict[bytes, bytes]:
+def entry_fields(item: Candle | SeriesFact) -> dict[bytes, bytes]:
     """The fields of an item's entry as Redis answers them."""
     return {name.encode(): str(value).encode() for name, value in encode_entry(item).items()}
 
 
-def decode_entry(market: Market, fields: Mapping[bytes, bytes]) -> Candle | Note:
+def decode_entry(market: Market, fields: Mapping[bytes, bytes]) -> Candle | SeriesFact:
     """What ``encode_entry`` wrote. Fields it does not know are ignored.
 
     Raises:
-        MalformedCandleError: when a field is missing, is not UTF-8 or is out of range: whatever bytes come in,
-            this is the only error.
+        MalformedCandleError: when a field is missing, is not UTF-8 or is out of range; no other error, whatever comes
+            in.
     """
     try:
         text = {name.decode(): value.decode() for name, value in fields.items()}
-        return _note(market, text) if "note" in text else _candle(market, text)
+        return _fact(market, text) if "note" in text else _candle(market, text)
     except KeyError as missing:
         raise MalformedCandleError(f"field {missing} is missing") from None
     except UnicodeDecodeError as error:
@@ -101,42 +92,29 @@ def _candle(market: Market, text: Mapping[str, str]) -> Candle:
     if not source.isidentifier() or len(source) > MAX_SYMBOL_LENGTH:
         raise MalformedCandleError(f"source {source!r:.40} is not a word")
     return checked_candle(
-        market=market,
-        symbol=text["symbol"],
-        interval=text["interval"],
-        open_time_ms=_integer(text["open_time_ms"]),
-        decimals=(
-            text["open"],
-            text["high"],
-            text["low"],
-            text["close"],
-            text["volume"],
-            text["quote_volume"],
-            text["taker_buy_base_asset_volume"],
-            text["taker_buy_quote_asset_volume"],
-        ),
-        trade_num=_integer(text["trade_num"]),
+        checked_series(market, text["symbol"], text["interval"]),
+        _integer(text["open_time_ms"]),
+        _decimals_of(text),
+        _integer(text["trade_num"]),
         source=source,
         event_time_ms=_integer(text["event_time_ms"]),
         receive_time_ms=_integer(text["receive_time_ms"]),
     )
 
 
-def _note(market: Market, text: Mapping[str, str]) -> Note:
+def _fact(market: Market, text: Mapping[str, str]) -> SeriesFact:
     try:
-        kind = NoteKind(text["note"])
+        kind = FactKind(text["note"])
     except ValueError:
-        raise MalformedCandleError(f"note {text['note']!r:.40} is not known: {', '.join(NoteKind)}") from None
+        raise MalformedCandleError(f"note {text['note']!r:.40} is not known: {', '.join(FactKind)}") from None
     series = checked_series(market, text["symbol"], text["interval"])
-    begin = checked_time("from", _integer(text["from_ms"]))
-    end = checked_time("to", _integer(text["to_ms"]))
-    noted = checked_time("noted", _integer(text["noted_ms"]))
-    if end < begin or (kind is NoteKind.ABSENT and end == begin):
-        raise MalformedCandleError(f"the note's range from {begin} to {end} is not one")
+    begin, end, noted = (checked_time(name, _integer(text[f"{name}_ms"])) for name in ("from", "to", "noted"))
+    if end < begin or (kind is FactKind.ABSENT and end == begin):
+        raise MalformedCandleError(f"the fact's range from {begin} to {end} is not one")
     reason = text["reason"]
-    if len(reason) > _MOST_REASON or not reason.isprintable():
-        raise MalformedCandleError(f"the note's reason {reason!r:.40} is not a line of up to {_MOST_REASON} characters")
-    return Note(series, kind, begin, end, noted, reason)
+    if len(reason) > _MAX_REASON or not reason.isprintable():
+        raise MalformedCandleError(f"the fact's reason {reason!r:.40} is not a line of up to {_MAX_REASON} characters")
+    return SeriesFact(series, kind, begin, end, noted, reason)
 
 
 def _integer(text: str) -> int:

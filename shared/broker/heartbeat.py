@@ -1,12 +1,13 @@
 """What each living process says of itself, for ``candlewick status`` and for health checks.
 
-A heartbeat is a JSON value under a key that expires, so a process that dies is gone from the list without anybody
+A heartbeat is a JSON value under a key that expires: a process that dies is gone from the list without anybody
 removing it. Every process writes its own and only its own.
 """
 
 import os
 import socket
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -14,12 +15,8 @@ import orjson
 from shared.broker.client import AsyncClient, SyncClient
 from shared.broker.keys import Keys
 
-BEAT_SECONDS = 2.0
-"""How often a process says that it lives."""
-
-EXPIRE_SECONDS = 15
-"""A process that has said nothing for so long is taken for dead."""
-
+BEAT_SECONDS = 2.0  # how often a process says that it lives
+EXPIRE_SECONDS = 15  # a process that has said nothing for so long is taken for dead
 _WINDOW_SECONDS = 60.0
 
 
@@ -35,7 +32,7 @@ class Rate:
         self._samples: deque[tuple[float, int]] = deque()
 
     def sample(self, now_seconds: float, count: int) -> float:
-        """Take a sample; the counts a minute over the last minute, extrapolated while there is less to go by."""
+        """Take a sample; the counts a minute over the last minute, extrapolated while less is known."""
         self._samples.append((now_seconds, count))
         while now_seconds - self._samples[0][0] > _WINDOW_SECONDS:
             self._samples.popleft()
@@ -44,24 +41,14 @@ class Rate:
         return round((count - first) * 60 / span, 1) if span > 0 else 0.0
 
 
-async def beat(client: AsyncClient, keys: Keys, role: str, body: dict[str, Any]) -> None:
-    """Write this process's heartbeat over an asyncio client."""
-    await client.set(keys.heartbeat(role, process_name()), orjson.dumps(body), ex=EXPIRE_SECONDS)
+def beat(client: SyncClient | AsyncClient, keys: Keys, role: str, body: Mapping[str, Any]) -> Any:
+    """Write this process's heartbeat. Over an asyncio client the call has to be awaited."""
+    return client.set(keys.heartbeat(role, process_name()), orjson.dumps(body), ex=EXPIRE_SECONDS)
 
 
-def beat_blocking(client: SyncClient, keys: Keys, role: str, body: dict[str, Any]) -> None:
-    """Write this process's heartbeat over a blocking client."""
-    client.set(keys.heartbeat(role, process_name()), orjson.dumps(body), ex=EXPIRE_SECONDS)
-
-
-async def fall_silent(client: AsyncClient, keys: Keys, role: str) -> None:
-    """Take this process's heartbeat away, at its orderly end."""
-    await client.delete(keys.heartbeat(role, process_name()))
-
-
-def fall_silent_blocking(client: SyncClient, keys: Keys, role: str) -> None:
-    """``fall_silent`` over a blocking client."""
-    client.delete(keys.heartbeat(role, process_name()))
+def fall_silent(client: SyncClient | AsyncClient, keys: Keys, role: str) -> Any:
+    """Take this process's heartbeat away, at its orderly end. Over an asyncio client the call has to be awaited."""
+    return client.delete(keys.heartbeat(role, process_name()))
 
 
 def heartbeats(client: SyncClient, keys: Keys) -> dict[tuple[str, str], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Names of the keys in the broker, and who writes and who reads each of them."""
+"""Names of the keys in the broker, and who writes and who reads each of them: the contract between processes."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,33 @@ STORED_AT = "stored-at"
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Names of the keys under one prefix."""
+    """Names of the keys under one prefix.
+
+    The market stands in braces, Redis Cluster's hash tag: all keys of a market share a slot.
+
+    | key | kind | written by | read by |
+    |---|---|---|---|
+    | candles | stream | producers; ``dead-letters requeue`` | writers (group), refill, replay, producers (verify) |
+    | dead_letters | stream | writers; ``dead-letters requeue``, ``drop`` | ``dead-letters``, ``status`` |
+    | checkpoints | hash | producers | producers at their start, ``symbols`` |
+    | stored | hash | writers | producers at their start |
+    | symbols | hash | ``candlewick symbols`` | producers, ``symbols`` |
+    | crash_count | hash | one writer | the same writer |
+    | heartbeat | string that expires | every process its own | ``status``, ``health`` |
+    """
 
     prefix: str
 
     def candles(self, market: Market) -> str:
-        """Stream of a market's closed candles."""
+        """Stream of a market's closed candles, and of facts about its series."""
         return f"{self.prefix}:candles:{{{market}}}"
 
     def dead_letters(self, market: Market) -> str:
         """Stream of a market's entries that could not be stored, each with its reason."""
         return f"{self.prefix}:dead-letters:{{{market}}}"
 
-    def progress(self, market: Market) -> str:
-        """Hash of a market's series: up to where each is safe, as its producers last knew."""
+    def checkpoints(self, market: Market) -> str:
+        """Hash of a market's series: up to where each is published without a gap."""
         return f"{self.prefix}:progress:{{{market}}}"
 
     def stored(self, market: Market) -> str:
@@ -34,10 +47,10 @@ class Keys:
         """Hash of what ``candlewick symbols`` added to a market's settings, or took away."""
         return f"{self.prefix}:symbols:{{{market}}}"
 
-    def starts(self, consumer: str) -> str:
-        """Hash of how often a writer has started since it last stored anything (``consumer.recovery.crash_count``)."""
+    def crash_count(self, consumer: str) -> str:
+        """Hash of how often a writer has started since it last stored anything (``consumer.recovery.poison``)."""
         return f"{self.prefix}:starts:{consumer}"
 
     def heartbeat(self, role: str, name: str) -> str:
-        """What one living process says of itself: JSON that expires."""
+        """What one living process says of itself: JSON."""
         return f"{self.prefix}:heartbeat:{role}:{name}"

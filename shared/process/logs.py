@@ -6,12 +6,7 @@ import time
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
-    """Send log lines to standard error as ``2026-01-01T00:00:00.000Z spot INFO message``.
-
-    Args:
-        process: the name that tells this process's lines from the others'.
-        level: a logging level's name; lower ones are dropped.
-    """
+    """Send log lines of a level and above to standard error as ``2026-01-01T00:00:00.000Z spot INFO message``."""
     formatter = logging.Formatter(
         f"%(asctime)s.%(msecs)03dZ {process:<12} %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
     )

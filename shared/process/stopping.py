@@ -1,23 +1,16 @@
-"""How a process stops: what a signal means the first time and again, and how tasks are made to end."""
+"""How a process stops: what a signal means the first time and again."""
 
-import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 SAME_STOP_SECONDS = 1.0
 """Signals closer together than this are one request: a terminal, a service manager, a supervisor may each send one."""
 
-_TOLD_AGAIN_SECONDS = 3.0  # a task that closes a connection in good order takes a moment
-
 
 class StopRequests:
-    """Tells the first request to stop from its echoes and from a second one.
-
-    Args:
-        clock: monotonic seconds.
-    """
+    """Tells the first request to stop from its echoes and from a second one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -41,18 +34,3 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     """Signals that ask for a stop: SIGTERM, SIGINT, and SIGHUP unless ``nohup`` has it ignored."""
     hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
     return (signal.SIGTERM, signal.SIGINT, *hangup)
-
-
-async def cancel(tasks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks and wait until all are done.
-
-    A cancellation that meets a time-out or a broken connection inside a library may be swallowed there, and the task
-    goes on as if nothing had been said: then it is told again.
-    """
-    told = list(tasks)
-    waiting = {task for task in told if not task.done()}
-    while waiting:
-        for task in waiting:
-            task.cancel()
-        _, waiting = await asyncio.wait(waiting, timeout=_TOLD_AGAIN_SECONDS)
-    await asyncio.gather(*told, return_exceptions=True)

@@ -15,22 +15,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.errors import SettingsError
-from shared.settings.model import ENV_PREFIX, RecordGroup, Section, Settings
+from shared.settings.model import ENV_PREFIX, Settings
+from shared.settings.sections import RecordGroup, Section
 from shared.settings.types import without_secrets
 
 DEFAULT_FILE = Path("candlewick.toml")
 CONFIG_ENV = "CANDLEWICK_CONFIG"
 
 
-def load_settings(
-    file: Path | None = None,
-    flags: Mapping[str, Any] | None = None,
-) -> Settings:
+def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """The settings in force.
 
     Args:
-        file: settings file; by default what ``CANDLEWICK_CONFIG`` names, else ``candlewick.toml`` in the working
-            folder if there is one.
+        file: settings file; by default what ``CANDLEWICK_CONFIG`` names, else ``candlewick.toml`` in the working folder
+            if there is one.
         flags: nested values from the command line, such as ``{"broker": {"url": "redis://…"}}``.
 
     Raises:
@@ -48,12 +46,13 @@ def load_settings(
         raise SettingsError(f"environment: {error} (lists and tables are given as JSON)") from None
 
 
-def variables() -> Iterable[str]:
-    """Names of all environment variables that are settings."""
+def variables(*, with_former: bool = False) -> Iterable[str]:
+    """Names of all environment variables that are settings, on request with their former names."""
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            yield from (f"{ENV_PREFIX}{name}_{key}".upper() for key in section.model_fields)
+            for key in (*section.model_fields, *(section.former if with_former else ())):
+                yield f"{ENV_PREFIX}{name}_{key}".upper()
         else:
             yield f"{ENV_PREFIX}{name}".upper()
 
@@ -86,7 +85,8 @@ def _read_toml(file: Path, *, must_exist: bool) -> dict[str, Any]:
 
 def _refuse_unknown_variables() -> None:
     known = {*variables(), CONFIG_ENV}
-    unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
+    accepted = known.union(variables(with_former=True))
+    unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in accepted)
     if unknown:
         short = {name.removeprefix(ENV_PREFIX): name for name in known}
         near = get_close_matches(unknown[0].removeprefix(ENV_PREFIX), short, n=1, cutoff=0.45)

@@ -1,6 +1,7 @@
 """Types of single settings: symbols and patterns, addresses, lengths of time. Each error says what is allowed."""
 
 import re
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -8,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from shared.candle import checked_symbol
 from shared.errors import MalformedCandleError
-from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from shared.interval import UNIT_MS
 
 
 def _symbol(text: str) -> str:
@@ -18,7 +19,9 @@ def _symbol(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _address(text: str, schemes: tuple[str, ...]) -> str:
+def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False) -> str:
+    if may_be_empty and not text:
+        return text
     if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise ValueError(f"an address begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     try:
@@ -31,22 +34,6 @@ def _address(text: str, schemes: tuple[str, ...]) -> str:
             "an address names a host and, after a colon, a port; / ? # in a password are written %2F %3F %23"
         )
     return text.rstrip("/")
-
-
-def _websocket_address(text: str) -> str:
-    return _address(text, ("ws", "wss"))
-
-
-def http_address(text: str) -> str:
-    """An address of REST. ValueError says what is wrong with any other text."""
-    return _address(text, ("http", "https"))
-
-
-def broker_address(text: str) -> str:
-    """A broker's URL, or an empty text. ValueError says what is wrong with any other."""
-    if not text:
-        return text
-    return _address(text, ("redis", "rediss", "unix", "valkey", "valkeys"))
 
 
 def _pattern(text: str) -> str:
@@ -70,23 +57,24 @@ def _duration(text: str) -> str:
 def duration_ms(text: str) -> int:
     """A length of time such as ``7d`` in ms: a number and one of s, m, h, d, w; an empty text is none.
 
-    Raises:
-        ValueError: when it is not of that form.
+    ValueError says what is wrong with any other text.
     """
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip(), re.ASCII)
     if not text.strip():
         return 0
     if match is None:
         raise ValueError(f"{text!r} is not a length of time such as 90s, 30m, 12h, 7d or 2w")
-    return int(match[1]) * _UNITS_MS[match[2]]
+    return int(match[1]) * UNIT_MS[match[2]]
 
-
-_UNITS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 
 SymbolPattern = Annotated[str, AfterValidator(_pattern)]
 Duration = Annotated[str, AfterValidator(_duration)]
-WebSocketAddress = Annotated[str, AfterValidator(_websocket_address)]
-RestAddress = Annotated[str, AfterValidator(http_address)]
+WebSocketAddress = Annotated[str, AfterValidator(partial(_address, ("ws", "wss")))]
+RestAddress = Annotated[str, AfterValidator(partial(_address, ("http", "https")))]
+OptionalRestAddress = Annotated[str, AfterValidator(partial(_address, ("http", "https"), may_be_empty=True))]
+BrokerAddress = Annotated[
+    str, AfterValidator(partial(_address, ("redis", "rediss", "unix", "valkey", "valkeys"), may_be_empty=True))
+]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 
 

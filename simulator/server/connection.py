@@ -19,6 +19,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import MAX_CHANNELS_PER_CONNECTION, MAX_CONTROL_BYTES, Market
+from shared.process.tasks import Tasks
 from simulator.faults.dice import FaultDice, FrameFaults
 from simulator.market.frames import enveloped, shutdown_event
 from simulator.market.klines import KlineSource
@@ -71,14 +72,15 @@ class ClientConnection:
     async def run(self, channels: list[str]) -> None:
         """Serve the connection until it closes. ``channels`` are those named in its address."""
         self._subscribe(channels)
-        helpers = [asyncio.create_task(self._send()), asyncio.create_task(self._ping())]
-        try:
-            async for message in self._websocket:
-                await self._take(message)
-        finally:
-            for helper in helpers:
-                helper.cancel()
-            self.silence()
+        async with Tasks() as helpers:
+            helpers.start(self._send())
+            helpers.start(self._ping())
+            try:
+                async for message in self._websocket:
+                    await self._take(message)
+            finally:
+                self.silence()
+                await helpers.cancel()
 
     async def push(self, text: str, *, wait: bool) -> None:
         """Send one kline frame when its turn comes; see ``Subscriber``."""

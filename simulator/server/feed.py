@@ -8,6 +8,7 @@ A closing frame that a fault delays is an event of its own, beside the channel's
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import logging
@@ -121,11 +122,9 @@ class Feed:
                 continue
             due_ms = self._heap[0].due_ms
             if self._clock.wait_seconds(due_ms) > 0:
-                waiting = asyncio.create_task(self._woken.wait())
-                try:
-                    await asyncio.wait({waiting}, timeout=self._clock.wait_seconds(due_ms))
-                finally:
-                    waiting.cancel()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._clock.wait_seconds(due_ms)):
+                        await self._woken.wait()
                 continue
             await self._take(heapq.heappop(self._heap))
 

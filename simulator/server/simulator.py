@@ -13,12 +13,14 @@ import contextlib
 import logging
 import time
 from collections import deque
+from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 
 from shared.errors import CandlewickError
 from shared.market import CONNECTION_ATTEMPTS, CONNECTION_ATTEMPTS_SECONDS, Market
+from shared.process.tasks import Tasks
 from simulator.server.connection import ClientConnection
 from simulator.server.control import Control
 from simulator.server.exchange import Exchange
@@ -45,7 +47,7 @@ class Simulator(Exchange):
         super().__init__(options)
         self._attempts: deque[float] = deque(maxlen=CONNECTION_ATTEMPTS)
         self._runner: web.AppRunner | None = None
-        self._running: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
         self.address = ""
 
     async def __aenter__(self) -> Self:
@@ -63,21 +65,22 @@ class Simulator(Exchange):
         self.address = f"http://{self.options.host}:{port}"
         if self.options.wait_for == 0 and not self.clock.is_free:
             self.clock.start()
-        self._running = [asyncio.create_task(self.feed.run()), asyncio.create_task(Mishaps(self).run())]
-        for task in self._running:
-            task.add_done_callback(_report_failure)
+        await self._tasks.__aenter__()
+        self._tasks.start(self.feed.run())
+        self._tasks.start(Mishaps(self).run())
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._tasks.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await asyncio.gather(*(one.close() for one in tuple(self.connections)), return_exceptions=True)
         self.drop_connections()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._tasks.__aexit__(kind, error, traceback)
 
     def _application(self) -> web.Application:
         application = web.Application()
@@ -129,8 +132,3 @@ class Simulator(Exchange):
             return False
         self._attempts.append(now)
         return True
-
-
-def _report_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.critical("the simulated exchange failed", exc_info=task.exception())

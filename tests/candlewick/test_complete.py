@@ -10,47 +10,34 @@ import httpx
 import pytest
 from redis.exceptions import RedisError
 
-from candlewick.cli import audit as auditing
 from chaos.whole.truth import control, held_by_the_exchange, stored
-from consumer.dataset.audit import SeriesAudit
-from consumer.storage.metadata import Ledger
+from consumer.dataset.dataset import Dataset
 from shared.broker.client import sync_client
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
 from shared.candle import Series
-from shared.errors import StoreError
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
 from shared.market import Market
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
-from tests.candlewick.conftest import Run, Start
-from tests.candlewick.test_pipeline import write_settings
-from tests.conftest import JUNE_30, RealServer, wait_until
+from tests.support.candles import JUNE_30
+from tests.support.commands import Run, Start
+from tests.support.completeness import audits, is_complete
+from tests.support.pipeline import write_settings
+from tests.support.servers import RealServer
+from tests.support.waiting import wait_until
 
 BASE, NEXT_DAY = "2024-06-30T00:00", "2024-07-01T00:00"
+
+
 QUICK = {
     "silence_timeout_seconds": 3,
     "open_timeout_seconds": 3,
     "acknowledge_timeout_seconds": 3,
     "rest_timeout_seconds": 3,
-    "retry_most_seconds": 1,
+    "retry_max_seconds": 1,
     "symbols_seconds": 3,
 }
-
-
-def audits(settings: Settings, end_ms: int | None) -> list[SeriesAudit]:
-    """Every series that is known by now, audited up to a time."""
-    try:
-        chosen = auditing.chosen_series(settings, None, (), None)
-    except StoreError:
-        return []
-    return auditing.audit(settings, chosen, None, end_ms)
-
-
-def is_complete(settings: Settings, series: int, end_ms: int) -> bool:
-    """Whether so many series are known, or more, and nothing is missing of any of them up to a time."""
-    found = audits(settings, end_ms)
-    return len(found) >= series and all(one.is_good for one in found)
 
 
 def reported(settings: Settings, name: str) -> int:
@@ -90,16 +77,16 @@ def test_with_every_fault_at_once_a_day_of_thirty_series_ends_without_a_missing_
     up.send_signal(signal.SIGTERM)
     assert up.wait(20) == 0
 
-    audit = candlewick("audit", "--config", path, "--to", NEXT_DAY)
-    assert audit.returncode == 0, audit.stdout
+    audited = candlewick("audit", "--config", path, "--to", NEXT_DAY)
+    assert audited.returncode == 0, audited.stdout
     found = audits(settings, end_ms)
-    assert sum(one.missing for one in found) == 0
+    assert sum(one.tally.missing for one in found) == 0
     for one in found:
-        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         assert stored(settings.candles_folder, one.series) == truth, one.series
-        assert one.absent == one.expected - len(truth), one.series
-    assert sum(one.absent for one in found) > 10
-    assert sum(one.stored for one in found) > 9_000
+        assert one.tally.absent == one.tally.expected - len(truth), one.series
+    assert sum(one.tally.absent for one in found) > 10
+    assert sum(one.tally.present for one in found) > 9_000
     assert any(one.ended for one in found)
     broken = sum(met["injected"].get(name, 0) for name in ("drop", "close", "shutdown", "silent_connection"))
     assert broken > 15, "a connection every few seconds"
@@ -140,10 +127,10 @@ def test_a_producer_that_is_killed_and_comes_back_after_an_hour_misses_nothing(
     wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 90)
     wait_until(lambda: is_complete(settings, 3, until_ms), 90)
     for one in audits(settings, until_ms):
-        assert one.absent == 0
-        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        assert one.tally.absent == 0
+        truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         got = stored(settings.candles_folder, one.series)
-        assert {time: row for time, row in got.items() if time < one.to_ms} == truth
+        assert {time: row for time, row in got.items() if time < one.span.end_ms} == truth
 
 
 @pytest.mark.timeout(400)
@@ -164,9 +151,9 @@ def test_a_ban_is_obeyed_by_all_shown_in_status_and_holds_up_no_live_candle(
     closing = {"pool": "futures", "status": status, "seconds": 25}
     httpx.post(f"{address}/control/rest", json=closing, timeout=30).raise_for_status()
     wait_until(lambda: reported(settings, "rest_status") == status, 60)
-    before = sum(one.stored for one in audits(settings, None))
+    before = sum(one.tally.present for one in audits(settings, None))
     assert f"REST answers {status}: nothing is asked for" in candlewick("status", "--config", path).stdout
-    wait_until(lambda: sum(one.stored for one in audits(settings, None)) > before + 5, 60)
+    wait_until(lambda: sum(one.tally.present for one in audits(settings, None)) > before + 5, 60)
     assert control(address)["weights"]["futures"]["closed_seconds"] > 0, (
         "live candles came while nothing could be asked"
     )
@@ -187,15 +174,15 @@ def test_every_symbol_of_a_real_list_is_recorded_while_symbols_come_and_go(
     settings = load_settings(path)
     trading = 1262
     start("up", "--config", path, stdout=subprocess.DEVNULL)
-    wait_until(lambda: len(auditing.known_series(settings)) >= trading, 120)
+    wait_until(lambda: len(Dataset.in_folder(settings.data.folder).series(with_metadata=True)) >= trading, 120)
     assert control(address)["accepted"] == 7, "200 channels each, and none closed for too many messages"
 
     httpx.post(f"{address}/control/symbols", json={"market": "spot", "list": ["NEWUSDT"], "delist": ["BTCUSDT"]})
     listed_ms = control(address)["time_ms"]
     new, old = (Series(Market.SPOT, symbol, Interval.M1) for symbol in ("NEWUSDT", "BTCUSDT"))
-    ledger = Ledger(settings.ledger_folder)
-    wait_until(lambda: ledger.read(old).end_ms is not None, 60)
-    assert ledger.read(old).reason == "its status is BREAK"
+    dataset = Dataset.in_folder(settings.data.folder)
+    wait_until(lambda: dataset.metadata(old).end_ms is not None, 60)
+    assert dataset.metadata(old).reason == "its status is BREAK"
     wait_until(lambda: min(stored(settings.candles_folder, new), default=2**62) <= listed_ms, 60)
     assert stored(settings.candles_folder, old), "nothing is deleted"
     assert control(address)["accepted"] == 7, "no other series was disturbed"
@@ -204,9 +191,9 @@ def test_every_symbol_of_a_real_list_is_recorded_while_symbols_come_and_go(
     assert removed.returncode == 0, removed.stderr
     assert "removed by command: ETHUSDT" in removed.stdout
     eth = new._replace(symbol="ETHUSDT")
-    wait_until(lambda: ledger.read(eth).end_ms is not None, 30)
+    wait_until(lambda: dataset.metadata(eth).end_ms is not None, 30)
     assert candlewick("symbols", "add", "spot", "ETHUSDT", "--config", path).returncode == 0
-    wait_until(lambda: ledger.read(eth).end_ms is None, 30)
+    wait_until(lambda: dataset.metadata(eth).end_ms is None, 30)
     until_ms = listed_ms + 2 * MINUTE_MS
     wait_until(lambda: reported(settings, "event_time_ms") > until_ms and reported(settings, "missing") == 0, 120)
     wait_until(lambda: all(one.is_good for one in audits(settings, until_ms)), 60)
@@ -231,7 +218,7 @@ def test_a_first_start_reaches_back_and_a_broker_that_forgot_everything_is_told_
     producer = start("produce", "coin_futures", "--config", path)
     noon_ms = JUNE_30 + 12 * HOUR_MS
     wait_until(lambda: is_complete(settings, 4, noon_ms), 60)
-    btc, hourly, daily, weekly = (one.from_ms for one in audits(settings, noon_ms))
+    btc, hourly, daily, weekly = (one.span.begin_ms for one in audits(settings, noon_ms))
     assert 29 * HOUR_MS < noon_ms - btc < 31 * HOUR_MS
     assert 20 * DAY_MS < noon_ms - hourly < 22 * DAY_MS
     assert 20 * DAY_MS < noon_ms - daily < 23 * DAY_MS

@@ -11,17 +11,19 @@ import pytest
 import redis
 
 from chaos.whole.truth import control, held_by_the_exchange, stored
-from consumer.dataset.read import read_rows
+from consumer.dataset.dataset import Dataset
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
 from shared.interval import MINUTE_MS
 from shared.market import Market
 from shared.settings.load import load_settings
-from tests.candlewick.conftest import Start
-from tests.candlewick.test_complete import audits, is_complete
-from tests.candlewick.test_pipeline import BASE, GROUPS, write_settings
-from tests.conftest import JUNE_30, RealServer, wait_until
-from tests.consumer.test_writer import candles, pending, publish
+from tests.support.candles import JUNE_30
+from tests.support.commands import Start
+from tests.support.completeness import audits, is_complete
+from tests.support.pipeline import BASE, GROUPS, write_settings
+from tests.support.servers import RealServer
+from tests.support.waiting import wait_until
+from tests.support.writing import candles, pending, publish
 
 KEYS = Keys("candlewick")
 SPOT = [group for group in GROUPS if group["market"] == "spot"]
@@ -61,7 +63,7 @@ def test_a_second_signal_ends_a_writer_at_once_and_nothing_is_lost(
     os.kill(server.pid, signal.SIGCONT)
     second = start("write")
     wait_until(lambda: lives(client, second) and pending(client, KEYS) == 0)
-    rows = read_rows(tmp_path / "data" / "candles", candles(1)[0].series)
+    rows = Dataset.in_folder(tmp_path / "data").rows(candles(1)[0].series)
     assert rows.times.tolist() == [one.open_time_ms for one in candles(200)]
     client.close()
 
@@ -86,7 +88,7 @@ def test_a_second_signal_ends_a_producer_at_once_and_its_successor_misses_nothin
     until_ms = held_from_ms + 10 * MINUTE_MS
     wait_until(lambda: control(address)["time_ms"] > until_ms + MINUTE_MS)
     wait_until(lambda: is_complete(settings, 4, until_ms), 60)
-    assert all(one.absent == 0 for one in audits(settings, until_ms))
+    assert all(one.tally.absent == 0 for one in audits(settings, until_ms))
 
 
 @pytest.mark.timeout(300)
@@ -113,9 +115,9 @@ def test_restarting_one_process_at_a_time_under_load_loses_nothing(
     wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 60)
     wait_until(lambda: is_complete(settings, 7, until_ms), 90)
     for one in audits(settings, until_ms):
-        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         got = stored(settings.candles_folder, one.series)
-        assert {time: row for time, row in got.items() if time < one.to_ms} == truth
+        assert {time: row for time, row in got.items() if time < one.span.end_ms} == truth
     client.close()
 
 
@@ -141,13 +143,13 @@ def test_a_broker_that_is_emptied_again_and_again_costs_no_candle(
         writer.send_signal(signal.SIGCONT)
         now_ms = control(address)["time_ms"]
         wait_until(lambda now_ms=now_ms: control(address)["time_ms"] > now_ms + 3 * MINUTE_MS, 60)  # type: ignore[misc]
-    assert "candles and notes that it had taken: they are published again" in (tmp_path / "log").read_text()
+    assert "candles and facts that it had taken: they are published again" in (tmp_path / "log").read_text()
     until_ms = control(address)["time_ms"]
     wait_until(lambda: control(address)["time_ms"] > until_ms + 10 * MINUTE_MS, 60)
     wait_until(lambda: is_complete(settings, 7, until_ms), 90)
     for one in audits(settings, until_ms):
-        assert one.absent == 0
-        truth = held_by_the_exchange(address, one.series, one.from_ms, one.to_ms)
+        assert one.tally.absent == 0
+        truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         got = stored(settings.candles_folder, one.series)
-        assert {time: row for time, row in got.items() if time < one.to_ms} == truth
+        assert {time: row for time, row in got.items() if time < one.span.end_ms} == truth
     client.close()

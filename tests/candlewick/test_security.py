@@ -10,16 +10,17 @@ import psutil
 import pytest
 import trustme
 
-from consumer.dataset.read import read_rows
+from consumer.dataset.dataset import Dataset
 from consumer.storage.layout import series_folder
 from shared.broker.client import embedded_socket
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.load import load_settings
-from tests.candlewick.conftest import Run, Start
-from tests.candlewick.test_pipeline import BASE, GROUPS, write_settings
-from tests.conftest import RealServer, wait_until
+from tests.support.commands import Run, Start
+from tests.support.pipeline import BASE, GROUPS, write_settings
+from tests.support.servers import RealServer
+from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse-battery-staple"
 SPOT = Series(Market.SPOT, "BTCUSDT", Interval.M1)
@@ -58,7 +59,7 @@ def tls_server(tmp_path: Path) -> Iterator[RealServer]:
 
 def stored(data: Path) -> int:
     root = data / "candles"
-    return len(read_rows(root, SPOT)) if (root / series_folder(SPOT)).is_dir() else 0
+    return len(Dataset.in_folder(root.parent).rows(SPOT)) if (root / series_folder(SPOT)).is_dir() else 0
 
 
 def test_a_broker_with_tls_and_a_password_is_recorded_through_and_the_password_is_never_shown(

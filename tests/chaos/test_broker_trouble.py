@@ -23,10 +23,11 @@ from shared.broker.keys import Keys
 from shared.candle import Candle
 from shared.errors import BrokerError
 from shared.settings.model import Settings
-from tests.candlewick.conftest import Start
-from tests.conftest import RealServer, wait_until
-from tests.consumer.test_writer import candles, pending, publish, stored, writing
-from tests.producers.publish.test_publisher import published, publishing, until
+from tests.support.commands import Start
+from tests.support.publishing import published, publishing, until
+from tests.support.servers import RealServer
+from tests.support.waiting import wait_until
+from tests.support.writing import candles, pending, publish, stored, writing
 
 QUIET_SECONDS = 2.0
 MOST_CONNECTIONS = 40
@@ -104,7 +105,7 @@ async def test_a_black_hole_is_left_and_what_was_held_arrives(
             await all_on_disk_once(settings, 10)
             line.freeze()
             await put_slowly(publisher, candles(40)[10:])
-            await until(lambda: publisher.is_away)
+            await until(lambda: "does not take candles" in caplog.text)
             await until(lambda: "waiting for the broker" in caplog.text)
             line.heal()
             await until(lambda: publisher.held == 0)
@@ -125,7 +126,7 @@ async def test_an_address_that_refuses_is_tried_again_with_pauses(
             await until(lambda: line.counts["refuse"] == 1)
             line.cut()
             await put_slowly(publisher, candles(40)[10:])
-            await until(lambda: publisher.is_away)
+            await until(lambda: "does not take candles" in caplog.text)
             await until(lambda: "waiting for the broker" in caplog.text)
             await asyncio.sleep(QUIET_SECONDS)  # the time in which tries are counted
             lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -172,7 +173,7 @@ async def test_a_fail_over_to_a_read_only_replica_is_waited_out(
             await until(lambda: pending(behind, keys) == 0)
             line.retarget(replica.port)
             await put_slowly(publisher, candles(40)[10:])
-            await until(lambda: publisher.is_away)
+            await until(lambda: "does not take candles" in caplog.text)
             await until(lambda: "waiting for the broker" in caplog.text)
             before = behind.info("stats")["total_connections_received"]
             await asyncio.sleep(QUIET_SECONDS)  # the time in which tries are counted

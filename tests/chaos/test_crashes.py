@@ -55,7 +55,7 @@ def test_a_fault_in_a_flush_loses_and_doubles_nothing_and_no_reader_sees_it(
     assert outcome.polls > 1
 
 
-def test_a_folder_of_the_ledger_whose_maker_died_is_synced_by_its_successor(
+def test_a_folder_of_metadata_whose_maker_died_is_synced_by_its_successor(
     places: list[Place], valkey_url: str, tmp_path: Path
 ) -> None:
     made = next(place for place in places if place.name == "make a folder of the ledger")

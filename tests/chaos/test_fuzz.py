@@ -13,8 +13,8 @@ from producers.exchange.frames import Malformed, parse_frame
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
-from tests.conftest import BTC, JUNE_30, make_candle
+from shared.series_fact import FactKind, SeriesFact
+from tests.support.candles import BTC, JUNE_30, make_candle
 
 COUNT = 20_000
 
@@ -51,7 +51,7 @@ EXPECTED = [
             *("are not plain decimals", "is not a count"),
         )
     ),
-    *(("entry", name) for name in ("candle", "note")),
+    *(("entry", name) for name in ("candle", "fact")),
     *(
         ("entry", f"dead letter: {reason}")
         for reason in (
@@ -137,10 +137,10 @@ def test_a_candle_that_is_none_is_told_from_one(changes: dict[str, object]) -> N
         check_item(make_candle(**changes))  # type: ignore[arg-type]
 
 
-def test_a_note_that_is_none_is_told_from_one() -> None:
-    check_item(Note(BTC, NoteKind.BEGAN, 0, 0, 0))
+def test_a_fact_that_is_none_is_told_from_one() -> None:
+    check_item(SeriesFact(BTC, FactKind.BEGAN, 0, 0, 0))
     with pytest.raises((UnnamedOutcomeError, ValueError)):
-        check_item(Note(BTC, NoteKind.ABSENT, 60_000, 0, 0))
+        check_item(SeriesFact(BTC, FactKind.ABSENT, 60_000, 0, 0))
 
 
 def test_a_reason_too_long_for_a_log_has_no_name() -> None:

@@ -6,22 +6,23 @@ from typing import Any
 
 import pytest
 
-from consumer.group.dead_letters import letters
+from consumer.group.dead_letters import dead_letters
 from consumer.storage.layout import series_folder
 from shared.broker.entry import encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle, wait_until
-from tests.consumer.test_writer import candles, pending, publish, stored, writing
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.waiting import wait_until
+from tests.support.writing import candles, pending, publish, stored, writing
 
 Fields = dict[Any, Any]
 
 GOOD = encode_entry(make_candle(open_time_ms=JUNE_30 + MINUTE))
-NOTE = encode_entry(Note(BTC, NoteKind.ABSENT, JUNE_30, JUNE_30 + MINUTE, JUNE_30 + MINUTE, "none"))
+NOTE = encode_entry(SeriesFact(BTC, FactKind.ABSENT, JUNE_30, JUNE_30 + MINUTE, JUNE_30 + MINUTE, "none"))
 DEEP = "[" * 100_000 + "]" * 100_000
 
 SYMBOLS = {
@@ -128,7 +129,7 @@ def test_every_hostile_entry_is_a_dead_letter_and_nothing_else_is_written_anywhe
         wait_until(lambda: stored(settings) == list(range(len(wrong) + 1)), 60)
         wait_until(lambda: pending(client, keys) == 0)
         written = files_below(tmp_path)
-    dead = {letter.entry_id: letter for letter in letters(client, keys, BTC.market)}
+    dead = {letter.entry_id: letter for letter in dead_letters(client, keys, BTC.market)}
     assert {sent[entry_id] for entry_id in dead} == set(wrong)
     for entry_id, letter in dead.items():
         assert 0 < len(letter.reason) < 1000, sent[entry_id]
@@ -149,7 +150,9 @@ def test_what_looks_odd_and_is_allowed_is_written_into_its_own_folder(
     series = Series(Market.SPOT, symbol, Interval.M1)
     with writing(settings):
         publish(client, keys, candles(2, series))
-        client.xadd(keys.candles(Market.SPOT), encode_entry(Note(series, NoteKind.BEGAN, JUNE_30, JUNE_30, JUNE_30)))
+        client.xadd(
+            keys.candles(Market.SPOT), encode_entry(SeriesFact(series, FactKind.BEGAN, JUNE_30, JUNE_30, JUNE_30))
+        )
         wait_until(lambda: stored(settings, series) == [0, 1])
         wait_until(lambda: pending(client, keys, Market.SPOT) == 0)
     found = [path for path in settings.data.folder.rglob("*") if path.is_file() and symbol in str(path)]

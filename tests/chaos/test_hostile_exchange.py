@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.protocol import State
 
 from shared.interval import MINUTE_MS
-from tests.chaos.victim import SERIES
+from tests.support.victim import SERIES
 
 REPOSITORY = Path(__file__).parents[2]
 MOST_MB = 100.0  # more than before the attack; a frame of 1 MB and what is made of it fit well into it
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="
 async def meet(*arguments: str) -> dict[str, Any]:
     """What a victim tells after it has met a hostile exchange."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.chaos.victim", *arguments),
+        *(sys.executable, "-m", "tests.support.victim", *arguments),
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -9,11 +9,10 @@ import pytest
 from chaos.whole.pipeline import BASE_MS
 from chaos.whole.run import run
 from chaos.whole.truth import Values, difference, rows_on_disk, stored
-from consumer.storage.durable import Staging
 from consumer.storage.layout import series_folder
-from consumer.storage.store import Store
 from shared.interval import MINUTE_MS
-from tests.conftest import BTC, JUNE_30, make_candle
+from tests.support.candles import BTC, JUNE_30, make_candle
+from tests.support.stores import DataFolder
 
 
 @pytest.mark.timeout(400)
@@ -33,10 +32,9 @@ def test_whatever_breaks_for_half_a_minute_nothing_is_missing_doubled_or_differe
 @pytest.fixture
 def recorded(tmp_path: Path) -> tuple[Path, dict[int, Values]]:
     """A dataset of six candles, and the truth of them."""
-    staging = Staging(tmp_path / "staging")
-    store = Store(tmp_path / "candles", staging, lock_timeout_seconds=1, cache_bytes=0)
+    store = DataFolder(tmp_path, lock_timeout_seconds=1, cache_bytes=0)
     store.write(BTC, [make_candle(open_time_ms=JUNE_30 + at * MINUTE_MS, close="61610.5") for at in range(6)])
-    staging.close()
+    store.close()
     return tmp_path / "candles", stored(tmp_path / "candles", BTC)
 
 

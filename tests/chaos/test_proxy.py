@@ -13,7 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chaos.proxy import Proxy, proxy
-from tests.conftest import RealServer, wait_until
+from tests.support.servers import RealServer
+from tests.support.waiting import wait_until
 
 BIG = b"x" * 200_000
 AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)

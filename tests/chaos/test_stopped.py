@@ -18,8 +18,9 @@ from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.model import Settings
-from tests.conftest import JUNE_30, MINUTE, wait_until
-from tests.consumer.test_writer import candles, pending, publish, start_process
+from tests.support.candles import JUNE_30, MINUTE
+from tests.support.waiting import wait_until
+from tests.support.writing import candles, pending, publish, start_process
 
 MARKET = Market.USDT_FUTURES
 HELD = [Series(MARKET, f"S{number}USDT", Interval.M1) for number in range(5)]

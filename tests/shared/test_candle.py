@@ -12,7 +12,7 @@ from shared.candle import Candle, Series, checked_symbol
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
-from tests.conftest import make_candle
+from tests.support.candles import make_candle
 
 decimals = st.decimals(0, 10**12, allow_nan=False, allow_infinity=False, places=8).map(lambda d: f"{d:f}")
 symbols = st.text(st.characters(categories=["Lu", "Nd", "Lo"]), min_size=1, max_size=20).filter(

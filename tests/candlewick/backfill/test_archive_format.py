@@ -3,68 +3,31 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from candlewick.backfill.archive_format import ArchiveError, ArchiveFile, read_archive, verify
-from consumer.storage.durable import Staging
+from candlewick.backfill.archive_format import ArchiveFile, read_archive, verify
 from consumer.storage.layout import series_folder
-from consumer.storage.store import Store
 from consumer.storage.table import VALUE_COLUMNS, Rows, rows_from_candles
 from shared.candle import Series
+from shared.errors import ArchiveError
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.archives import checksum, line, lines, zipped
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.stores import DataFolder
 
 SPOT = Series(Market.SPOT, "BTCUSDT", Interval.M1)
+
+
 COIN = Series(Market.COIN_FUTURES, "BTCUSD_PERP", Interval.MONTH)
+
+
 HEADER = (
     "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
 )
-
-
-def line(open_ms: int, length_ms: int = MINUTE, unit: int = 1, price: str = "61607.90", trades: str = "418") -> str:
-    """A line of an archive file; ``unit`` is how many of its time's units make a millisecond."""
-    end = (open_ms + length_ms) * unit - 1
-    return (
-        f"{open_ms * unit},{price},61624.90,61605.30,61624.90,16.710,{end},1029521.00470,{trades},12.571,774523.56400,0"
-    )
-
-
-def lines(series: Series, begin_ms: int, end_ms: int, unit: int = 1, without: Collection[int] = ()) -> list[str]:
-    """Lines of every candle of a series between two times, but for those that are ``without``."""
-    found, at = [], begin_ms
-    while at < end_ms:
-        end = series.interval.end(at)
-        if at not in without:
-            found.append(line(at, end - at, unit))
-        at = end
-    return found
-
-
-def zipped(*texts: str | Sequence[str], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w", method) as archive:
-        for number, text in enumerate(texts):
-            archive.writestr(f"{number}.csv", text if isinstance(text, str) else "\n".join(text) + "\n")
-    return sink.getvalue()
-
-
-def checksum(content: bytes, name: str) -> str:
-    return f"{hashlib.sha256(content).hexdigest()}  {name}"
-
-
-def put(root: Path, file: ArchiveFile, content: bytes, sha_of: bytes | None = b"") -> Path:
-    """Lay a file into an archive's tree; ``sha_of`` None: without a checksum, or that of other bytes."""
-    path = root / file.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    if sha_of is not None:
-        path.with_name(f"{path.name}.CHECKSUM").write_text(checksum(sha_of or content, file.name))
-    return path
 
 
 DAY = ArchiveFile.day(BTC, JUNE_30)
@@ -199,14 +162,14 @@ def test_rows_are_stored_as_candles_are(tmp_path: Path) -> None:
     rows = rows_from_candles(candles).rows
     files = []
     for name in ("candles", "rows"):
-        store = Store(tmp_path / name, Staging(tmp_path / f"{name}-staging"), 5, 0)
+        store = DataFolder(tmp_path / name)
         written = store.write(BTC, candles) if name == "candles" else store.write_rows(BTC, rows)
         assert (written.files, written.conflicts) == (4, ())
         assert store.write_rows(BTC, rows).files == 0, "repeats change nothing"
         files.append({path.name: path.read_bytes() for path in (store.root / series_folder(BTC)).iterdir()})
         doubled = store.write_rows(BTC, Rows(rows.times, rows.values * 2))
         assert doubled.conflicts == tuple(rows.times.tolist()), "different rows under one key are told"
-        store.staging.close()
+        store.close()
     assert files[0] == files[1]
 
 

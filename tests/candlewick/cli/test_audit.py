@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from consumer.storage.durable import Staging
 from consumer.storage.layout import series_folder
-from consumer.storage.metadata import Ledger
-from consumer.storage.store import Store
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from simulator.market.klines import Kline, SyntheticSource
-from tests.candlewick.conftest import Run
-from tests.conftest import JUNE_30
+from tests.support.candles import JUNE_30
+from tests.support.commands import Run
+from tests.support.stores import DataFolder
 
 SPOT = Series(Market.SPOT, "BTCUSDT", Interval.M1)
 SOURCE = SyntheticSource(1, dict.fromkeys(Market, ("BTCUSDT",)))
@@ -31,15 +29,14 @@ def candle(series: Series, kline: Kline) -> Candle:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two hours of the simulated exchange's own candles, without twelve minutes, and one row that was changed."""
-    staging = Staging(tmp_path / "data" / "staging")
-    store = Store(tmp_path / "data" / "candles", staging, 5, 0)
+    store = DataFolder(tmp_path / "data")
     opens = [JUNE_30 + at * MINUTE_MS for at in range(120) if not 30 <= at < 42]
     klines = [kline for open_ms in opens if (kline := SOURCE.kline(SPOT, open_ms)) is not None]
     klines[5] = klines[5]._replace(close=klines[5].open)
     store.write(SPOT, [candle(SPOT, kline) for kline in klines])
-    notes = [Note(SPOT, NoteKind.BEGAN, JUNE_30, JUNE_30, JUNE_30 + 1)]
-    Ledger(tmp_path / "data" / "ledger").write(SPOT, notes, staging)
-    staging.close()
+    notes = [SeriesFact(SPOT, FactKind.BEGAN, JUNE_30, JUNE_30, JUNE_30 + 1)]
+    store.metadata.write(SPOT, notes)
+    store.close()
     return tmp_path / "data"
 
 
@@ -91,10 +88,10 @@ def test_a_repair_fetches_what_is_missing_and_nothing_else(
 
 def test_a_recorded_series_of_which_nothing_came_is_not_forgotten(candlewick: Run, data: Path) -> None:
     other = SPOT._replace(symbol="ETHUSDT")
-    staging = Staging(data / "staging")
-    notes = [Note(other, NoteKind.BEGAN, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, JUNE_30 + DAY_MS)]
-    Ledger(data / "ledger").write(other, notes, staging)
-    staging.close()
+    store = DataFolder(data)
+    notes = [SeriesFact(other, FactKind.BEGAN, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, JUNE_30 + DAY_MS)]
+    store.metadata.write(other, notes)
+    store.close()
     done = candlewick("audit", "spot", "ETHUSDT", "--data", data, "--to", "2024-06-30T02:00")
     assert done.returncode == 1
     assert "missing from 2024-06-30 01:00:00+00:00 to 2024-06-30 02:00:00+00:00" in done.stdout

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from consumer.storage.durable import Staging
-from consumer.storage.store import Store
-from tests.candlewick.conftest import COMMAND, Run
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.commands import COMMAND, Run
+from tests.support.stores import DataFolder
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -39,10 +38,9 @@ NEXT = (
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A data folder with ten candles."""
-    staging = Staging(tmp_path / "data" / "staging")
-    store = Store(tmp_path / "data" / "candles", staging, 5, 0)
+    store = DataFolder(tmp_path / "data")
     store.write(BTC, [make_candle(open_time_ms=JUNE_30 + at * MINUTE) for at in range(10)])
-    staging.close()
+    store.close()
     return tmp_path / "data"
 
 
@@ -73,7 +71,7 @@ def test_every_command_explains_itself(candlewick: Run, command: str) -> None:
     [
         (["dance"], "candlewick: No such command 'dance'."),
         (["--loud"], "candlewick: No such option: --loud"),
-        (["read", "spot"], "candlewick read: Missing argument 'symbol'."),
+        (["read", "spot"], "candlewick read: Missing argument 'SYMBOL'."),
         (["produce", "sport"], "candlewick: market 'sport' is not known: spot, usdt_futures, coin_futures"),
         (["produce", "spot", "--share", "4/3"], "candlewick: share '4/3' is not of the form PART/PARTS"),
         (["read", "spot", "BTCUSDT", "7m"], "candlewick: interval '7m' is not known: 1s, 1m"),
@@ -230,9 +228,8 @@ def test_status_names_a_damaged_file_and_goes_on(candlewick: Run, data: Path) ->
 
 def test_compact_joins_what_is_over_and_says_how_much(candlewick: Run, data: Path) -> None:
     assert candlewick("compact", "--data", data).stdout == "joined 0 files into 0 months\n"
-    staging = Staging(data / "staging")
-    store = Store(data / "candles", staging, 5, 0)
+    store = DataFolder(data, 5, 0)
     store.write(BTC, [make_candle(open_time_ms=JUNE_30 + at * 1440 * MINUTE) for at in (-1, 5)])
-    staging.close()
+    store.close()
     assert candlewick("compact", "--data", data).stdout == "joined 2 files into 1 month\n"
     assert "12 rows" in candlewick("status", "--data", data).stdout

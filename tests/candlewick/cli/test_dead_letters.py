@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from consumer.group.dead_letters import letters, requeue
-from consumer.group.reader import EntrySource
+from consumer.group.dead_letters import dead_letters, requeue
+from consumer.group.reader import EntryReader
 from shared.broker.entry import Entry, encode_entry
 from shared.broker.keys import Keys
 from shared.market import Market
-from tests.candlewick.conftest import Run
-from tests.conftest import BTC, JUNE_30, RealServer, make_candle
+from tests.support.candles import BTC, JUNE_30, make_candle
+from tests.support.commands import Run
+from tests.support.servers import RealServer
 
 MARKET = Market.USDT_FUTURES
 KEYS = Keys("candlewick")
@@ -36,7 +37,7 @@ def server_client(server: RealServer) -> Any:
 
 
 def read(server: RealServer) -> list[Entry]:
-    source = EntrySource(server_client(server), KEYS, [MARKET], "writers", "test-1")
+    source = EntryReader(server_client(server), KEYS, [MARKET], "writers", "test-1")
     source.create_groups()
     source.read(100, 1)
     return source.read(100, 1)
@@ -69,7 +70,7 @@ def test_letters_are_put_back_or_dropped_and_nothing_is_lost_between(candlewick:
 
 def test_a_letter_is_put_back_once_whoever_asks(broker: RealServer) -> None:
     client = server_client(broker)
-    letter, *_ = letters(client, KEYS, MARKET)
+    letter, *_ = dead_letters(client, KEYS, MARKET)
     before = client.xlen(KEYS.candles(MARKET))
     assert requeue(client, KEYS, letter)
     assert not requeue(client, KEYS, letter)
@@ -84,7 +85,7 @@ def test_an_entry_too_large_to_be_kept_whole_is_kept_in_part_and_cannot_be_put_b
     client.xadd(KEYS.candles(MARKET), encode_entry(make_candle()) | {"close": "9" * 900_000})
     client.xadd(KEYS.candles(MARKET), {f"field {number}": "1" for number in range(1000)})
     assert read(broker) == []
-    *_, deep, wide = letters(client, KEYS, MARKET)
+    *_, deep, wide = dead_letters(client, KEYS, MARKET)
     assert (deep.is_cut, wide.is_cut) == (True, True)
     assert client.memory_usage(KEYS.dead_letters(MARKET)) < 50_000
     done = candlewick("dead-letters", "requeue", "usdt_futures", deep.id, "--broker", broker.url)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.candlewick.conftest import Run
-from tests.candlewick.test_pipeline import write_settings
-from tests.conftest import RealServer
+from tests.support.commands import Run
+from tests.support.pipeline import write_settings
+from tests.support.servers import RealServer
 
 GROUPS = [{"market": "spot", "symbols": ["BTCUSDT", "E*"], "intervals": ["1m", "5m"]}]
 
@@ -19,7 +19,7 @@ def config(tmp_path: Path, simulator: Callable[..., str], make_server: Callable[
 
 
 def series(output: str) -> list[str]:
-    return [line.split()[0] for line in output.splitlines() if "safe" in line]
+    return [line.split()[0] for line in output.splitlines() if "published" in line]
 
 
 def test_patterns_are_resolved_and_changes_last(candlewick: Run, config: Path) -> None:

@@ -1,4 +1,4 @@
-"""The completeness ledger, reckoned from the files."""
+"""Audits, counted from the files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,26 +9,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from consumer.dataset.audit import WrongRow, audit_series
-from consumer.storage.durable import Staging
+from consumer.dataset.audit import AuditRange, SeriesAudit, audit_series
+from consumer.dataset.dataset import Dataset
+from consumer.dataset.row_checks import WrongRow
+from consumer.storage.interface import Storage
 from consumer.storage.layout import series_folder
-from consumer.storage.metadata import Ledger, SeriesLedger
-from consumer.storage.store import Store
+from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import SCHEMA
 from shared.candle import Series
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
-from shared.series_fact import Note, NoteKind
-from tests.conftest import BTC, JUNE_30, make_candle
+from shared.series_fact import FactKind, SeriesFact
+from tests.support.candles import BTC, JUNE_30, make_candle
+from tests.support.stores import DataFolder
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "candles", Staging(tmp_path / "staging"), 5, 2**20)
+def store(tmp_path: Path) -> Iterator[DataFolder]:
+    store = DataFolder(tmp_path, 5, 2**20)
     yield store
     store.staging.close()
 
 
-def fill(store: Store, series: Series, first_ms: int, count: int, without: tuple[int, ...] = ()) -> list[int]:
+def fill(store: DataFolder, series: Series, first_ms: int, count: int, without: tuple[int, ...] = ()) -> list[int]:
     """Candles of a series from a time on, without those of some numbers; their open times."""
     opens = [first_ms]
     while len(opens) < count:
@@ -38,19 +40,42 @@ def fill(store: Store, series: Series, first_ms: int, count: int, without: tuple
     return kept
 
 
-def noted(*notes: tuple[NoteKind, int, int], at: int = 1) -> SeriesLedger:
-    ledger = SeriesLedger()
+def noted(*notes: tuple[FactKind, int, int], at: int = 1) -> SeriesMetadata:
+    metadata = SeriesMetadata()
     for kind, begin, end in notes:
-        ledger.take(Note(BTC, kind, begin, end, at, "reason"))
-    return ledger
+        metadata.merge(SeriesFact(BTC, kind, begin, end, at, "reason"))
+    return metadata
 
 
-def test_what_is_stored_absent_and_missing_adds_up_for_each_day(store: Store) -> None:
+class _Noted(Dataset):
+    """What is stored, with metadata of the test's."""
+
+    def __init__(self, storage: Storage, metadata: SeriesMetadata) -> None:
+        super().__init__(storage)
+        self._noted = metadata
+
+    def metadata(self, series: Series) -> SeriesMetadata:  # noqa: ARG002 # of whichever series
+        return self._noted
+
+
+def audited(
+    store: DataFolder,
+    series: Series,
+    metadata: SeriesMetadata,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    market_ms: int | None = None,
+    due_ms: int = 0,
+) -> SeriesAudit:
+    return audit_series(_Noted(store.local, metadata), series, AuditRange(start_ms, end_ms, market_ms, due_ms))
+
+
+def test_what_is_stored_absent_and_missing_adds_up_for_each_day(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 2880, without=(10, 11, 1500, 1501, 1502))
-    absent = noted((NoteKind.ABSENT, JUNE_30 + 1500 * MINUTE_MS, JUNE_30 + 1502 * MINUTE_MS))
-    found = audit_series(store.root, BTC, absent)
-    assert (found.expected, found.stored, found.absent, found.missing) == (2880, 2875, 2, 3)
-    assert [(day.day, day.expected, day.stored, day.absent, day.missing) for day in found.days] == [
+    absent = noted((FactKind.ABSENT, JUNE_30 + 1500 * MINUTE_MS, JUNE_30 + 1502 * MINUTE_MS))
+    found = audited(store, BTC, absent)
+    assert (found.tally.expected, found.tally.present, found.tally.absent, found.tally.missing) == (2880, 2875, 2, 3)
+    assert [(day, tally.expected, tally.present, tally.absent, tally.missing) for day, tally in found.days] == [
         ("2024-06-30", 1440, 1438, 0, 2),
         ("2024-07-01", 1440, 1437, 2, 1),
     ]
@@ -59,62 +84,62 @@ def test_what_is_stored_absent_and_missing_adds_up_for_each_day(store: Store) ->
     assert not found.is_good
 
 
-def test_a_series_of_which_nothing_came_is_missing_altogether(store: Store) -> None:
-    began = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
-    found = audit_series(store.root, BTC, began, market_ms=JUNE_30 + HOUR_MS)
-    assert (found.expected, found.missing) == (60, 60)
+def test_a_series_of_which_nothing_came_is_missing_altogether(store: DataFolder) -> None:
+    began = noted((FactKind.BEGAN, JUNE_30, JUNE_30))
+    found = audited(store, BTC, began, market_ms=JUNE_30 + HOUR_MS)
+    assert (found.tally.expected, found.tally.missing) == (60, 60)
 
 
-def test_a_recorded_series_is_expected_up_to_the_market_s_time_and_others_to_their_own_end(store: Store) -> None:
+def test_a_recorded_series_is_expected_up_to_the_market_s_time_and_others_to_their_own_end(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 60)
     market_ms = JUNE_30 + 2 * HOUR_MS
-    assert audit_series(store.root, BTC, SeriesLedger(), market_ms=market_ms).missing == 0
-    began = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
-    assert audit_series(store.root, BTC, began, market_ms=market_ms).missing == 60
-    from_history = noted((NoteKind.BEGAN, JUNE_30, JUNE_30), at=0)
-    assert audit_series(store.root, BTC, from_history, market_ms=market_ms).missing == 0
+    assert audited(store, BTC, SeriesMetadata(), market_ms=market_ms).tally.missing == 0
+    began = noted((FactKind.BEGAN, JUNE_30, JUNE_30))
+    assert audited(store, BTC, began, market_ms=market_ms).tally.missing == 60
+    from_history = noted((FactKind.BEGAN, JUNE_30, JUNE_30), at=0)
+    assert audited(store, BTC, from_history, market_ms=market_ms).tally.missing == 0
 
 
-def test_what_repair_may_still_bring_is_due_and_not_missing(store: Store) -> None:
+def test_what_repair_may_still_bring_is_due_and_not_missing(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 60, without=(20, 55))
-    began = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
-    found = audit_series(store.root, BTC, began, market_ms=JUNE_30 + HOUR_MS, due_ms=10 * MINUTE_MS)
-    assert (found.expected, found.stored, found.due, found.missing) == (60, 58, 1, 1)
-    strict = audit_series(store.root, BTC, began, None, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, 10 * MINUTE_MS)
-    assert (strict.due, strict.missing) == (0, 2)
+    began = noted((FactKind.BEGAN, JUNE_30, JUNE_30))
+    found = audited(store, BTC, began, market_ms=JUNE_30 + HOUR_MS, due_ms=10 * MINUTE_MS)
+    assert (found.tally.expected, found.tally.present, found.tally.due, found.tally.missing) == (60, 58, 1, 1)
+    strict = audited(store, BTC, began, None, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, 10 * MINUTE_MS)
+    assert (strict.tally.due, strict.tally.missing) == (0, 2)
 
 
-def test_a_series_that_ended_is_expected_no_further(store: Store) -> None:
+def test_a_series_that_ended_is_expected_no_further(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 60)
-    notes = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
-    notes.take(Note(BTC, NoteKind.ENDED, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, 2, "its status is BREAK"))
-    found = audit_series(store.root, BTC, notes, market_ms=JUNE_30 + DAY_MS)
-    assert (found.expected, found.missing, found.ended) == (60, 0, "its status is BREAK")
+    notes = noted((FactKind.BEGAN, JUNE_30, JUNE_30))
+    notes.merge(SeriesFact(BTC, FactKind.ENDED, JUNE_30 + HOUR_MS, JUNE_30 + HOUR_MS, 2, "its status is BREAK"))
+    found = audited(store, BTC, notes, market_ms=JUNE_30 + DAY_MS)
+    assert (found.tally.expected, found.tally.missing, found.ended) == (60, 0, "its status is BREAK")
 
 
-def test_what_is_stored_is_not_absent_whatever_the_ledger_says(store: Store) -> None:
+def test_what_is_stored_is_not_absent_whatever_the_metadata_says(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 60)
-    notes = noted((NoteKind.ABSENT, JUNE_30, JUNE_30 + HOUR_MS))
-    found = audit_series(store.root, BTC, notes)
-    assert (found.stored, found.absent) == (60, 0)
+    notes = noted((FactKind.ABSENT, JUNE_30, JUNE_30 + HOUR_MS))
+    found = audited(store, BTC, notes)
+    assert (found.tally.present, found.tally.absent) == (60, 0)
 
 
-def test_only_what_opens_in_the_range_counts(store: Store) -> None:
+def test_only_what_opens_in_the_range_counts(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 240, without=(5, 100, 200))
-    found = audit_series(store.root, BTC, SeriesLedger(), JUNE_30 + HOUR_MS, JUNE_30 + 2 * HOUR_MS)
-    assert (found.expected, found.stored, found.missing) == (60, 59, 1)
-    odd = audit_series(store.root, BTC, SeriesLedger(), JUNE_30 + HOUR_MS + 1, JUNE_30 + 2 * HOUR_MS + 1)
-    assert (odd.expected, odd.from_ms) == (59, JUNE_30 + HOUR_MS + MINUTE_MS)
+    found = audited(store, BTC, SeriesMetadata(), JUNE_30 + HOUR_MS, JUNE_30 + 2 * HOUR_MS)
+    assert (found.tally.expected, found.tally.present, found.tally.missing) == (60, 59, 1)
+    odd = audited(store, BTC, SeriesMetadata(), JUNE_30 + HOUR_MS + 1, JUNE_30 + 2 * HOUR_MS + 1)
+    assert (odd.tally.expected, odd.span.begin_ms) == (59, JUNE_30 + HOUR_MS + MINUTE_MS)
 
 
 @pytest.mark.parametrize("interval", list(Interval))
-def test_every_interval_has_its_own_grid(store: Store, interval: Interval) -> None:
+def test_every_interval_has_its_own_grid(store: DataFolder, interval: Interval) -> None:
     series = BTC._replace(interval=interval)
     first = interval.floor(JUNE_30) + (DAY_MS if interval is Interval.D3 else 0)  # any day will do for 3d
     opens = fill(store, series, first, 40, without=(0, 7, 8, 30))
-    found = audit_series(store.root, series, SeriesLedger(), None, interval.end(opens[-1]))
-    assert (found.expected, found.stored, found.missing) == (39, 36, 3)
-    assert found.wrong_rows == 0
+    found = audited(store, series, SeriesMetadata(), None, interval.end(opens[-1]))
+    assert (found.tally.expected, found.tally.present, found.tally.missing) == (39, 36, 3)
+    assert found.rows.wrong_rows == 0
     assert [gap.begin_ms for gap in found.gaps] == [interval.end(opens[5]), interval.end(opens[26])]
 
 
@@ -126,17 +151,17 @@ def test_every_interval_has_its_own_grid(store: Store, interval: Interval) -> No
         ({"taker_buy_base_asset_volume": "99"}, "takers bought more than was traded"),
     ],
 )
-def test_values_that_cannot_be_are_named(store: Store, changes: dict[str, str], reason: str) -> None:
+def test_values_that_cannot_be_are_named(store: DataFolder, changes: dict[str, str], reason: str) -> None:
     fill(store, BTC, JUNE_30, 5, without=(2,))
     at = JUNE_30 + 2 * MINUTE_MS
     values: dict[str, Any] = changes
     store.write(BTC, [make_candle(BTC, at, **values)])
-    found = audit_series(store.root, BTC, SeriesLedger())
-    assert WrongRow(at, reason) in found.wrong
+    found = audited(store, BTC, SeriesMetadata())
+    assert WrongRow(at, reason) in found.rows.wrong
     assert not found.is_good
 
 
-def test_values_that_only_a_foreign_hand_can_write_are_named(store: Store) -> None:
+def test_values_that_only_a_foreign_hand_can_write_are_named(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 5)
     path = store.root / series_folder(BTC) / "2024-06-30.parquet"
     table = pq.read_table(path, partitioning=None)
@@ -147,33 +172,33 @@ def test_values_that_only_a_foreign_hand_can_write_are_named(store: Store) -> No
         [np.array([JUNE_30 + number * MINUTE_MS for number in (1, 2, 3, 4, 6)])]
     ).cast(SCHEMA.field("candle_end_time").type)
     pq.write_table(pa.table(columns, schema=SCHEMA), path)
-    reasons = {row.reason for row in audit_series(store.root, BTC, SeriesLedger()).wrong}
+    reasons = {row.reason for row in audited(store, BTC, SeriesMetadata()).rows.wrong}
     assert {"a value is negative", "a value is no number", "its number of trades is not whole"} <= reasons
     assert "its candle_end_time is 2024-06-30 00:06:00+00:00" in reasons
 
 
-def test_rows_off_the_grid_or_in_the_wrong_file_or_in_two_are_named(store: Store) -> None:
+def test_rows_off_the_grid_or_in_the_wrong_file_or_in_two_are_named(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 5)
     folder = store.root / series_folder(BTC)
     (folder / "2024-06.parquet").write_bytes((folder / "2024-06-30.parquet").read_bytes())
     (folder / "2024-07-02.parquet").write_bytes((folder / "2024-06-30.parquet").read_bytes())
-    reasons = {row.reason for row in audit_series(store.root, BTC, SeriesLedger()).wrong}
+    reasons = {row.reason for row in audited(store, BTC, SeriesMetadata()).rows.wrong}
     assert "does not belong in 2024-07-02.parquet" in reasons
     assert any(reason.startswith("is stored in two files") for reason in reasons)
 
 
-def test_a_damaged_file_is_named_and_its_candles_are_missing(store: Store) -> None:
+def test_a_damaged_file_is_named_and_its_candles_are_missing(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 2880)
     path = store.root / series_folder(BTC) / "2024-06-30.parquet"
     path.write_bytes(path.read_bytes()[:-50])
-    notes = noted((NoteKind.BEGAN, JUNE_30, JUNE_30))
-    found = audit_series(store.root, BTC, notes, market_ms=JUNE_30 + 2 * DAY_MS)
-    assert (found.stored, found.missing) == (1440, 1440)
+    notes = noted((FactKind.BEGAN, JUNE_30, JUNE_30))
+    found = audited(store, BTC, notes, market_ms=JUNE_30 + 2 * DAY_MS)
+    assert (found.tally.present, found.tally.missing) == (1440, 1440)
     assert str(path) in found.errors[0]
 
 
-def test_an_audit_while_the_file_is_replaced_sees_one_or_the_other(store: Store) -> None:
+def test_an_audit_while_the_file_is_replaced_sees_one_or_the_other(store: DataFolder) -> None:
     for number in range(200):
         store.write(BTC, [make_candle(BTC, JUNE_30 + number * MINUTE_MS)])
-        found = audit_series(store.root, BTC, Ledger(store.root.parent / "ledger").read(BTC))
-        assert (found.missing, found.wrong_rows, found.stored) == (0, 0, number + 1)
+        found = audit_series(store.dataset, BTC, AuditRange())
+        assert (found.tally.missing, found.rows.wrong_rows, found.tally.present) == (0, 0, number + 1)

@@ -12,25 +12,24 @@ import pytest
 
 from consumer.dataset import compact
 from consumer.dataset.compact import closed_months, join_month
-from consumer.dataset.read import read_rows
 from consumer.storage.durable import Staging
 from consumer.storage.layout import series_folder
-from consumer.storage.store import Store
 from shared.candle import Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.stores import DataFolder
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "candles", Staging(tmp_path / "staging"), 5, 2**20)
+def store(tmp_path: Path) -> Iterator[DataFolder]:
+    store = DataFolder(tmp_path, 5, 2**20)
     yield store
     with contextlib.suppress(OSError):
         store.staging.close()
 
 
-def fill(store: Store, series: Series = BTC, days: int = 4) -> pd.DataFrame:
+def fill(store: DataFolder, series: Series = BTC, days: int = 4) -> pd.DataFrame:
     """Some candles on each of the last days of June and the first of July."""
     for day in range(-days, 4):
         opens = [JUNE_30 + day * DAY_MS + at * MINUTE for at in range(0, 300, 60)]
@@ -38,22 +37,22 @@ def fill(store: Store, series: Series = BTC, days: int = 4) -> pd.DataFrame:
     return pd.read_parquet(store.root / series_folder(series))
 
 
-def names(store: Store, series: Series = BTC) -> list[str]:
+def names(store: DataFolder, series: Series = BTC) -> list[str]:
     return sorted(path.name for path in (store.root / series_folder(series)).iterdir())
 
 
-def join_all(store: Store, series: Series = BTC) -> int:
-    return sum(join_month(store, series, month)[0] for month in closed_months(store, series))
+def join_all(store: DataFolder, series: Series = BTC) -> int:
+    return sum(join_month(store.local, series, month)[0] for month in closed_months(store.dataset, series))
 
 
-def test_a_month_that_is_over_becomes_one_file_with_the_same_rows(store: Store) -> None:
+def test_a_month_that_is_over_becomes_one_file_with_the_same_rows(store: DataFolder) -> None:
     before = fill(store)
     assert join_all(store) == 5
     assert names(store) == ["2024-06.parquet", "2024-07-01.parquet", "2024-07-02.parquet", "2024-07-03.parquet"]
     pd.testing.assert_frame_equal(pd.read_parquet(store.root / series_folder(BTC)), before)
 
 
-def test_what_was_put_aside_is_swept_by_the_next_start_at_the_latest(store: Store, tmp_path: Path) -> None:
+def test_what_was_put_aside_is_swept_by_the_next_start_at_the_latest(store: DataFolder, tmp_path: Path) -> None:
     fill(store)
     join_all(store)
     assert list((tmp_path / "staging").rglob("*.parquet"))
@@ -62,7 +61,7 @@ def test_what_was_put_aside_is_swept_by_the_next_start_at_the_latest(store: Stor
     assert not list((tmp_path / "staging").rglob("*.parquet"))
 
 
-def test_hours_of_one_second_candles_become_a_month_too(store: Store) -> None:
+def test_hours_of_one_second_candles_become_a_month_too(store: DataFolder) -> None:
     series = Series(Market.SPOT, "BTCUSDT", Interval.S1)
     before = fill(store, series)
     assert len(names(store, series)) == 40
@@ -71,21 +70,21 @@ def test_hours_of_one_second_candles_become_a_month_too(store: Store) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(store.root / series_folder(series)), before)
 
 
-def test_a_month_is_over_when_its_series_has_a_candle_two_days_after_it(store: Store) -> None:
+def test_a_month_is_over_when_its_series_has_a_candle_two_days_after_it(store: DataFolder) -> None:
     store.write(BTC, [make_candle(BTC, JUNE_30), make_candle(BTC, JUNE_30 + 3 * DAY_MS - MINUTE)])
-    assert closed_months(store, BTC) == []
+    assert closed_months(store.dataset, BTC) == []
     store.write(BTC, [make_candle(BTC, JUNE_30 + 3 * DAY_MS)])
-    assert closed_months(store, BTC) == ["2024-06.parquet"]
+    assert closed_months(store.dataset, BTC) == ["2024-06.parquet"]
 
 
-def test_intervals_whose_files_are_months_or_years_are_left_as_they_are(store: Store) -> None:
+def test_intervals_whose_files_are_months_or_years_are_left_as_they_are(store: DataFolder) -> None:
     series = Series(Market.USDT_FUTURES, "BTCUSDT", Interval.H1)
     store.write(series, [make_candle(series, JUNE_30)])
     store.write(series, [make_candle(series, JUNE_30 + 40 * DAY_MS)])
-    assert closed_months(store, series) == []
+    assert closed_months(store.dataset, series) == []
 
 
-def test_late_candles_of_a_joined_month_are_merged_into_it(store: Store) -> None:
+def test_late_candles_of_a_joined_month_are_merged_into_it(store: DataFolder) -> None:
     before = fill(store)
     join_all(store)
     store.write(BTC, [make_candle(BTC, JUNE_30 + MINUTE)])
@@ -95,18 +94,18 @@ def test_late_candles_of_a_joined_month_are_merged_into_it(store: Store) -> None
     assert after.index.is_monotonic_increasing
 
 
-def test_joining_again_takes_up_small_files_beside_the_month_and_each_row_once(store: Store) -> None:
+def test_joining_again_takes_up_small_files_beside_the_month_and_each_row_once(store: DataFolder) -> None:
     """As another tool may leave them: a day's file beside its month's."""
     before = fill(store)
     join_all(store)
     folder = store.root / series_folder(BTC)
     shutil.copy(folder / "2024-06.parquet", folder / "2024-06-27.parquet")
-    assert join_month(store, BTC, "2024-06.parquet")[0] == 1
+    assert join_month(store.local, BTC, "2024-06.parquet")[0] == 1
     pd.testing.assert_frame_equal(pd.read_parquet(folder), before)
-    assert join_month(store, BTC, "2024-06.parquet") == (0, None)
+    assert join_month(store.local, BTC, "2024-06.parquet") == (0, None)
 
 
-def test_where_folders_cannot_be_swapped_nothing_changes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_folders_cannot_be_swapped_nothing_changes(store: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fill(store)
 
     def unable(*_: object) -> None:
@@ -122,26 +121,26 @@ def test_where_folders_cannot_be_swapped_nothing_changes(store: Store, monkeypat
 
 def join_and_part(folder: Path) -> None:
     """Join a month and put it under a small file's name again, each in one step, for ever."""
-    store = Store(folder / "candles", Staging(folder / "staging"), 100, 0)
+    store = DataFolder(folder, 100, 0)
     series = store.root / series_folder(BTC)
     while True:
-        join_month(store, BTC, "2024-06.parquet")
+        join_month(store.local, BTC, "2024-06.parquet")
         with store.locked(BTC):
-            apart = store.staging.new_path().with_suffix("")
+            apart = store.staging.new_path()
             apart.mkdir()
             for path in series.iterdir():
                 os.link(path, apart / path.name.replace("2024-06.", "2024-06-26."))
             compact._exchange(apart, series)
 
 
-def test_our_reader_sees_every_row_once_while_months_are_joined(store: Store, tmp_path: Path) -> None:
+def test_our_reader_sees_every_row_once_while_months_are_joined(store: DataFolder, tmp_path: Path) -> None:
     before = fill(store)
     folder = store.root / series_folder(BTC)
     joiner = multiprocessing.get_context("spawn").Process(target=join_and_part, args=(tmp_path,), daemon=True)
     joiner.start()
     reads, inodes = 0, set[int]()
     while reads < 300 or len(inodes) < 30:
-        found = read_rows(store.root, BTC)
+        found = store.dataset.rows(BTC)
         assert list(found.times) == [int(begin.timestamp() * 1000) for begin in before["candle_begin_time"]]
         inodes.add(folder.stat().st_ino)
         reads += 1
@@ -149,7 +148,7 @@ def test_our_reader_sees_every_row_once_while_months_are_joined(store: Store, tm
     joiner.join()
 
 
-def test_a_writer_and_a_joiner_at_once_lose_nothing(store: Store, tmp_path: Path) -> None:
+def test_a_writer_and_a_joiner_at_once_lose_nothing(store: DataFolder, tmp_path: Path) -> None:
     before = fill(store)
     joiner = multiprocessing.get_context("spawn").Process(target=join_and_part, args=(tmp_path,), daemon=True)
     joiner.start()
@@ -160,4 +159,4 @@ def test_a_writer_and_a_joiner_at_once_lose_nothing(store: Store, tmp_path: Path
         late += 1
     joiner.kill()
     joiner.join()
-    assert len(read_rows(store.root, BTC)) == len(before) + late
+    assert len(store.dataset.rows(BTC)) == len(before) + late

@@ -6,20 +6,19 @@ import pandas as pd
 import pytest
 
 import candlewick
-from consumer.dataset.figures import store_overview
-from consumer.storage.durable import Staging
+from consumer.dataset.dataset import Dataset
+from consumer.dataset.figures import series_figures
 from consumer.storage.layout import series_folder
-from consumer.storage.store import Store
 from shared.errors import CandlewickError
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.stores import DataFolder
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    staging = Staging(tmp_path / "data" / "staging")
-    store = Store(tmp_path / "data" / "candles", staging, 5, 0)
+    store = DataFolder(tmp_path / "data")
     store.write(BTC, [make_candle(open_time_ms=JUNE_30 + at * MINUTE) for at in (*range(5), *range(1440, 1445))])
-    staging.close()
+    store.close()
     return tmp_path / "data"
 
 
@@ -61,8 +60,9 @@ def test_a_mistake_is_a_clear_error(data: Path, arguments: tuple[str, ...], mess
 
 
 def test_the_overview_counts_what_is_there(data: Path) -> None:
-    one = store_overview(data / "candles")[0]
+    dataset = Dataset.in_folder(data)
+    (one,) = (series_figures(dataset, series) for series in dataset.series())
     assert (one.series, one.files, one.rows) == (BTC, 2, 10)
     assert one.newest_end_ms == JUNE_30 + 1445 * MINUTE
     assert one.size > 0
-    assert store_overview(data / "nothing") == []
+    assert Dataset.in_folder(data / "nothing").series() == []

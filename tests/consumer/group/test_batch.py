@@ -4,7 +4,7 @@ from consumer.group.batch import Batch
 from shared.broker.entry import Entry
 from shared.candle import Series
 from shared.market import Market
-from tests.conftest import BTC, make_candle
+from tests.support.candles import BTC, make_candle
 
 ETH = BTC._replace(symbol="ETHUSDT")
 
@@ -14,7 +14,7 @@ def entries(*numbers: int, series: Series = BTC) -> list[Entry]:
 
 
 def batch(most: int = 100) -> Batch:
-    return Batch(flush_seconds=0.5, flush_most_seconds=10, most_candles=most)
+    return Batch(flush_seconds=0.5, flush_max_seconds=10, max_candles=most)
 
 
 def ids(groups: dict[Series, list[Entry]]) -> list[bytes]:
@@ -34,7 +34,7 @@ def test_a_flush_is_due_a_short_pause_after_the_first_entry() -> None:
 def test_a_series_that_failed_and_of_which_nothing_waits_any_more_is_never_due() -> None:
     """Else whoever asks how long to wait would not wait at all."""
     one = batch()
-    one.failed(BTC, retry_at=5)
+    one.retry(BTC, retry_at=5)
     assert one.due_in(6) is None
     assert one.failing == ()
 
@@ -52,47 +52,47 @@ def test_the_pause_stretches_to_what_the_last_flush_cost_and_shrinks_again() -> 
     one = batch()
     for cost, pause in ((4.0, 4.0), (99.0, 10.0), (0.01, 0.5)):
         one.add(entries(1), now=0)
-        one.written(entries(1))
-        one.flushed(cost)
+        one.remove(entries(1))
+        one.note_flush(cost)
         one.add(entries(2), now=100)
         assert one.due_in(100) == pause
-        one.written(entries(2))
-        one.flushed(cost)
+        one.remove(entries(2))
+        one.note_flush(cost)
 
 
 def test_a_series_that_could_not_be_written_waits_alone_and_holds_up_no_other() -> None:
     one = batch()
     one.add(entries(1) + entries(2, series=ETH), now=0)
-    one.written(entries(2, series=ETH))
-    one.failed(BTC, retry_at=9)
-    one.flushed(0)
+    one.remove(entries(2, series=ETH))
+    one.retry(BTC, retry_at=9)
+    one.note_flush(0)
     assert one.due_in(1) == 8
     one.add(entries(3) + entries(4, series=ETH), now=2)
     assert ids(one.due(2.5)) == [b"4-0"]
     assert ids(one.due(9)) == [b"1-0", b"3-0", b"4-0"]
-    one.written(entries(1, 3))
+    one.remove(entries(1, 3))
     assert one.failing == ()
 
 
 def test_trying_a_failing_series_again_does_not_forget_that_healthy_ones_wait() -> None:
     one = batch()
     one.add(entries(1), now=0)
-    one.failed(BTC, retry_at=1)
-    one.flushed(0)
+    one.retry(BTC, retry_at=1)
+    one.note_flush(0)
     one.add(entries(2, series=ETH), now=0.9)
     assert ids(one.due(1)) == [b"1-0"]
-    one.failed(BTC, retry_at=2)
-    one.flushed(0)
+    one.retry(BTC, retry_at=2)
+    one.note_flush(0)
     assert ids(one.due(1.4)) == [b"2-0"]
 
 
 def test_failing_entries_fill_at_most_half_of_the_batch() -> None:
     one = batch(most=10)
     one.add(entries(*range(6)) + entries(*range(10, 14), series=ETH), now=0)
-    one.failed(BTC, retry_at=5)
+    one.retry(BTC, retry_at=5)
     assert one.forget_excess() == 6
     assert one.room == 6
-    one.failed(ETH, retry_at=5)
+    one.retry(ETH, retry_at=5)
     assert one.forget_excess() == 0
     assert one.failing == (ETH,)
 
@@ -107,6 +107,6 @@ def test_an_entry_claimed_from_ourselves_is_not_taken_twice() -> None:
 def test_forgetting_leaves_nothing_due() -> None:
     one = batch()
     one.add(entries(1), now=0)
-    one.failed(BTC, retry_at=1)
+    one.retry(BTC, retry_at=1)
     one.clear()
     assert (len(one), one.due_in(99), one.everything()) == (0, None, {})

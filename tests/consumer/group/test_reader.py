@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import redis
 
-from consumer.group.reader import EntrySource
+from consumer.group.reader import EntryReader
+from consumer.group.retention import remove_dead, trim
 from shared.broker.entry import encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle
 from shared.market import Market
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle, wait_until
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.waiting import wait_until
 
 MARKET = Market.USDT_FUTURES
 GROUP = "writers"
@@ -38,13 +40,13 @@ def publish(client: Any, keys: Keys, candles: list[Candle]) -> list[bytes]:
     return [client.xadd(keys.candles(candle.series.market), encode_entry(candle)) for candle in candles]
 
 
-def source_of(client: Any, keys: Keys, consumer: str = "one") -> EntrySource:
-    source = EntrySource(client, keys, tuple(Market), GROUP, consumer)
+def source_of(client: Any, keys: Keys, consumer: str = "one") -> EntryReader:
+    source = EntryReader(client, keys, tuple(Market), GROUP, consumer)
     source.create_groups()
     return source
 
 
-def read_all(source: EntrySource, count: int = 3) -> list[Candle]:
+def read_all(source: EntryReader, count: int = 3) -> list[Candle]:
     got: list[Candle] = []
     for _ in range(100):
         entries = source.read(count, block_ms=1)
@@ -59,15 +61,19 @@ def test_what_was_published_before_the_group_existed_is_read(broker: Any, keys: 
     assert read_all(source_of(broker, keys)) == candles(7)
 
 
+def pending(broker: Any, keys: Keys) -> int:
+    return int(broker.xpending(keys.candles(MARKET), GROUP)["pending"])
+
+
 def test_entries_stay_pending_until_they_are_acknowledged(broker: Any, keys: Keys) -> None:
     publish(broker, keys, candles(2500))
     source = source_of(broker, keys)
     entries = source.read(2000, 1)
     while more := source.read(2000, 1):
         entries += more
-    assert source.pending() == len(entries) == 2500
+    assert pending(broker, keys) == len(entries) == 2500
     source.acknowledge(entries)
-    assert source.pending() == 0
+    assert pending(broker, keys) == 0
 
 
 def test_after_a_crash_a_consumer_reads_its_own_pending_entries_first_and_all_of_them(broker: Any, keys: Keys) -> None:
@@ -98,7 +104,7 @@ def test_entries_left_idle_by_another_consumer_are_claimed_and_only_those(broker
     claimed += living.claim(0, 5000)
     assert [entry.item for entry in claimed] == candles(1200)
     living.acknowledge(claimed)
-    assert living.pending() == 0
+    assert pending(broker, keys) == 0
 
 
 def test_dead_consumers_are_removed_unless_something_is_pending_for_them(broker: Any, keys: Keys) -> None:
@@ -107,8 +113,8 @@ def test_dead_consumers_are_removed_unless_something_is_pending_for_them(broker:
     assert len(busy.read(1, 1)) == 1
     gone.acknowledge(gone.read(1, 1))
     assert living.read(1, 1) == []
-    assert living.remove_dead(60_000) == []
-    wait_until(lambda: "gone" in living.remove_dead(0))
+    assert remove_dead(broker, keys, (MARKET,), GROUP, "living", 60_000) == []
+    wait_until(lambda: "gone" in remove_dead(broker, keys, (MARKET,), GROUP, "living", 0))
     names = {one["name"] for one in broker.xinfo_consumers(keys.candles(MARKET), GROUP)}
     assert names == {b"busy", b"living"}
     assert gone.read(1, 1) == [], "one that is alive after all goes on"
@@ -119,8 +125,8 @@ def test_a_broker_without_scripts_keeps_the_names_of_the_dead(broker: Any, keys:
     broker.acl_setuser("plain", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-@scripting"])
     connection = broker.connection_pool.connection_kwargs
     plain = redis.Redis(host=connection["host"], port=connection["port"], username="plain")
-    living = source_of(plain, keys, "living")
-    assert living.remove_dead(0) == []
+    source_of(plain, keys, "living")
+    assert remove_dead(plain, keys, (MARKET,), GROUP, "living", 0) == []
     plain.close()
     broker.acl_deluser("plain")
 
@@ -142,7 +148,7 @@ def test_an_entry_that_is_no_candle_goes_to_the_dead_letters_with_its_reason(
     assert letters[0][b"entry:symbol"] == b"../../x"
     assert letters[1][b"entry:\xff"] == b"\x00" * 100
     assert source.dead_letters == 2
-    assert source.pending() == 2
+    assert pending(broker, keys) == 2
     assert "goes to the dead letters" in caplog.text
 
 
@@ -156,7 +162,7 @@ def test_a_pending_entry_that_somebody_deleted_is_named_and_let_go(
     with caplog.at_level(logging.ERROR):
         assert [candle.open_time_ms for candle in read_all(again)] == [JUNE_30, JUNE_30 + 2 * MINUTE]
     assert again.lost == 1
-    assert again.pending() == 2
+    assert pending(broker, keys) == 2
     assert f"entry {numbers[1].decode()}" in caplog.text
 
 
@@ -183,18 +189,18 @@ def test_trimming_by_age_never_takes_what_a_group_still_needs(broker: Any, keys:
     for number in range(1, 3001):
         broker.xadd(stream, encode_entry(make_candle()), id=f"{number}-0")
     source = source_of(broker, keys)
-    assert source.trim(retention_ms=1000) == 0, "nobody has read anything"
+    assert trim(broker, keys, (MARKET,), 1000) == 0, "nobody has read anything"
     entries = [entry for _ in range(10) for entry in source.read(3000, 1)]
-    assert source.trim(retention_ms=1000) == 0, "everything is pending"
+    assert trim(broker, keys, (MARKET,), 1000) == 0, "everything is pending"
     source.acknowledge(entries[:2000])
-    source.trim(retention_ms=1000)
+    trim(broker, keys, (MARKET,), 1000)
     assert 1000 <= broker.xlen(stream) < 1100
     assert broker.xrange(stream, count=1)[0][0] <= b"2001-0"
     broker.xgroup_create(stream, "second", id="0")
     source.acknowledge(entries)
-    assert source.trim(retention_ms=1000) == 0, "the second group has read nothing"
+    assert trim(broker, keys, (MARKET,), 1000) == 0, "the second group has read nothing"
     broker.xgroup_destroy(stream, "second")
-    source.trim(retention_ms=1000)
+    trim(broker, keys, (MARKET,), 1000)
     assert broker.xlen(stream) < 100
 
 
@@ -202,14 +208,13 @@ def test_entries_younger_than_the_retention_stay(broker: Any, keys: Keys) -> Non
     publish(broker, keys, candles(500))
     source = source_of(broker, keys)
     source.acknowledge([entry for _ in range(4) for entry in source.read(1000, 1)])
-    assert source.trim(retention_ms=60_000) == 0
+    assert trim(broker, keys, (MARKET,), 60_000) == 0
     assert broker.xlen(keys.candles(MARKET)) == 500
 
 
 def test_a_stream_that_nobody_reads_is_not_trimmed(broker: Any, keys: Keys) -> None:
     broker.xadd(keys.candles(MARKET), encode_entry(make_candle()), id="1-0")
-    source = EntrySource(broker, keys, (MARKET,), GROUP, "one")
-    assert source.trim(retention_ms=1) == 0
+    assert trim(broker, keys, (MARKET,), 1) == 0
 
 
 def test_the_series_of_an_entry_is_its_stream_s_market(broker: Any, keys: Keys) -> None:
@@ -241,8 +246,8 @@ def test_a_full_broker_can_still_be_drained(broker: Any, keys: Keys, caplog: pyt
     entries = source.read(10, 1)
     assert [entry.item for entry in entries] == candles(2)
     source.acknowledge(entries)
-    assert source.pending() == 1
+    assert pending(broker, keys) == 1
     assert "and stays pending: the broker takes no dead letter" in caplog.text
     broker.config_set("maxmemory", "0")
     assert source.claim(0, 10) == []
-    assert (source.pending(), source.dead_letters) == (0, 1)
+    assert (pending(broker, keys), source.dead_letters) == (0, 1)

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consumer.dataset.read import read_rows
+from consumer.dataset.dataset import Dataset
 from consumer.recovery.replay import Selection, replay
-from consumer.storage.durable import Staging
-from consumer.storage.store import Store
 from shared.broker.entry import encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Series
@@ -18,7 +16,8 @@ from shared.errors import SettingsError
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.model import Settings
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.stores import DataFolder
 
 ETH = Series(Market.SPOT, "ETHUSDT", Interval.M1)
 
@@ -27,15 +26,14 @@ ETH = Series(Market.SPOT, "ETHUSDT", Interval.M1)
 def published(client: Any, keys: Keys, make_settings: Callable[..., Settings]) -> Settings:
     """Both series in the streams, each candle twice and out of order, and in a store."""
     settings = make_settings()
-    staging = Staging(settings.staging_folder)
-    store = Store(settings.candles_folder, staging, 5, 0)
+    store = DataFolder(settings.data.folder)
     for series in (BTC, ETH):
         candles = [make_candle(series, JUNE_30 + at * MINUTE, close=str(at)) for at in range(0, 3000, 7)]
         store.write(series, candles)
         for candle in [*reversed(candles), *candles]:
             client.xadd(keys.candles(series.market), encode_entry(candle))
     client.xadd(keys.candles(Market.SPOT), {"no": "candle"})
-    staging.close()
+    store.close()
     return settings
 
 
@@ -43,8 +41,8 @@ def test_the_same_entries_give_the_same_rows(published: Settings, client: Any, k
     done = replay(client, keys, tmp_path / "again", Selection())
     assert (done.candles, done.series, done.unreadable) == (4 * 429, 2, 1)
     for series in (BTC, ETH):
-        old = read_rows(published.candles_folder, series)
-        new = read_rows(tmp_path / "again" / "candles", series)
+        old = Dataset.in_folder(published.data.folder).rows(series)
+        new = Dataset.in_folder(tmp_path / "again").rows(series)
         assert np.array_equal(old.times, new.times)
         assert np.array_equal(old.values, new.values)
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["candles"]
@@ -75,7 +73,7 @@ def test_a_selection_is_kept_to(
     done = replay(client, keys, tmp_path / "again", selection)
     assert done.series == len(rows)
     for series, count in rows.items():
-        assert len(read_rows(tmp_path / "again" / "candles", series)) == count
+        assert len(Dataset.in_folder(tmp_path / "again").rows(series)) == count
 
 
 def test_a_folder_with_other_things_in_it_is_refused(client: Any, keys: Keys, tmp_path: Path) -> None:

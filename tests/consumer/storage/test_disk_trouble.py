@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from consumer.storage.metadata import Ledger
+from consumer.dataset.dataset import Dataset
 from shared.broker.entry import encode_entry
 from shared.broker.keys import Keys
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
-from tests.conftest import BTC, JUNE_30, wait_until
-from tests.consumer.test_writer import ETH, candles, pending, publish, stored, writing
+from tests.support.candles import BTC, JUNE_30
+from tests.support.waiting import wait_until
+from tests.support.writing import ETH, candles, pending, publish, stored, writing
 
 REFUSED = "series stay pending"
 
@@ -69,7 +70,7 @@ def test_on_a_full_disk_entries_stay_pending_and_are_written_when_there_is_room(
     disk: Disk, make_settings: Callable[..., Settings], client: Any, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = make_settings(
-        data={"folder": disk.folder / "data"}, writer={"flush_most_seconds": 0.5, "claim_seconds": 1, "tries": 1}
+        data={"folder": disk.folder / "data"}, writer={"flush_max_seconds": 0.5, "claim_seconds": 1, "tries": 1}
     )
     with caplog.at_level(logging.INFO), writing(settings):
         publish(client, keys, candles(50))
@@ -106,12 +107,14 @@ def test_a_folder_that_is_deleted_under_a_writer_is_made_again_and_later_candles
     name: str, make_settings: Callable[..., Settings], client: Any, keys: Keys
 ) -> None:
     settings = make_settings()
-    ledger = Ledger(settings.ledger_folder)
+    dataset = Dataset.in_folder(settings.data.folder)
     with writing(settings):
         for round_number in range(3):
             publish(client, keys, candles(5, first=5 * round_number))
-            note = Note(BTC, NoteKind.BEGAN, JUNE_30 + round_number, JUNE_30 + round_number, JUNE_30 + round_number)
+            note = SeriesFact(
+                BTC, FactKind.BEGAN, JUNE_30 + round_number, JUNE_30 + round_number, JUNE_30 + round_number
+            )
             client.xadd(keys.candles(Market.USDT_FUTURES), encode_entry(note))
             wait_until(lambda last=5 * round_number + 4: stored(settings)[-1:] == [last])  # type: ignore[misc]
-            wait_until(lambda: pending(client, keys) == 0 and ledger.read(BTC).began_ms is not None)
+            wait_until(lambda: pending(client, keys) == 0 and dataset.metadata(BTC).began_ms is not None)
             shutil.rmtree(settings.data.folder / name)

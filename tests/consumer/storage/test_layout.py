@@ -8,7 +8,7 @@ from consumer.storage.layout import Period, partition_name, partition_span, peri
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
-from tests.conftest import JUNE_30
+from tests.support.candles import JUNE_30
 
 times = st.integers(0, 4_102_444_800_000)
 

@@ -26,7 +26,7 @@ from consumer.storage.table import (
 )
 from shared.candle import Candle
 from shared.interval import Interval
-from tests.conftest import JUNE_30, MINUTE, make_candle
+from tests.support.candles import JUNE_30, MINUTE, make_candle
 
 
 def same(one: Rows, other: Rows) -> bool:

@@ -8,7 +8,7 @@ from producers.exchange.page import Page, klines_weight, next_page
 from shared.candle import Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from tests.conftest import JUNE_30
+from tests.support.candles import JUNE_30
 
 MARKETS = st.sampled_from(Market)
 INTERVALS = st.sampled_from(Interval)

@@ -9,23 +9,26 @@ import pytest
 import redis
 
 import producers.exchange.clock
+import producers.live.resume
 import producers.live.series_set
-from producers.exchange.clock import MarketTime
-from producers.exchange.connection import Counters
+from producers.exchange.clock import ExchangeClock
+from producers.exchange.event_time import EventTime
 from producers.exchange.symbols import Listing
-from producers.gaps.tracker import Completeness
-from producers.live.checkpoints import Known, Progress
-from producers.live.series_set import Roster
+from producers.gaps.intake import Intake
+from producers.gaps.tracker import GapTracker
+from producers.live.checkpoints import Checkpoints, Known
+from producers.live.selection import Selection
+from producers.live.series_set import SeriesSet
 from producers.live.share import Share
 from shared.broker.client import async_client
 from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.interval import MINUTE_MS, Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
-from tests.conftest import JUNE_30
-from tests.producers.publish.test_publisher import until
+from tests.support.candles import JUNE_30
+from tests.support.publishing import until
 
 MARKET = Market.USDT_FUTURES
 OLD, NEW = (Series(MARKET, symbol, Interval.M1) for symbol in ("BTCUSDT", "NEWUSDT"))
@@ -60,8 +63,25 @@ class Ears:
     remove_series = add_series
 
 
-class Line(Progress):
-    """Progress whose reading is lost on the way while ``is_cut``."""
+class Outlet:
+    """Keeps the facts that are handed to it."""
+
+    def __init__(self) -> None:
+        self.facts: list[SeriesFact] = []
+
+    def put_fact(self, fact: SeriesFact) -> None:
+        self.facts.append(fact)
+
+
+class NothingLost:
+    """A broker that holds everything."""
+
+    async def look(self) -> bool:
+        return False
+
+
+class Line(Checkpoints):
+    """Checkpoints whose reading is lost on the way while ``is_cut``."""
 
     is_cut = False
 
@@ -74,22 +94,20 @@ class Line(Progress):
 @asynccontextmanager
 async def one_life(
     settings: Settings, exchange: Any, share: Share = EVERYTHING
-) -> AsyncIterator[tuple[Roster, Line, Completeness, list[Note]]]:
-    """A roster that runs until it is killed."""
-
-    async def look() -> bool:
-        return False
-
+) -> AsyncIterator[tuple[SeriesSet, Line, GapTracker, list[SeriesFact]]]:
+    """A set of series that is kept up to date until it is killed."""
     ears: Any = Ears()
-    notes: list[Note] = []
+    outlet: Any = Outlet()
+    verifier: Any = NothingLost()
     client = async_client(settings)
     line = Line(client, Keys(settings.broker.prefix), MARKET, share)
-    account = Completeness(5000, 600_000)
-    clock = MarketTime(Counters(), exchange)
-    roster = Roster(MARKET, settings, share, ears, account, line, exchange, clock, notes.append, look)
+    account = GapTracker(5000, 600_000)
+    clock = ExchangeClock(EventTime(), exchange)
+    intake = Intake(outlet, account)
+    roster = SeriesSet(Selection(MARKET, settings, share), ears, intake, line, verifier, exchange, clock)
     running = asyncio.create_task(roster.run())
     try:
-        yield roster, line, account, notes
+        yield roster, line, account, outlet.facts
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -115,7 +133,7 @@ async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_f
     """The broker was away when the listing was noticed and back when progress was saved."""
     exchange = Exchange()
     async with one_life(settings, exchange) as (roster, line, account, _):
-        await until(lambda: account.is_resolved(OLD) and client.hexists(keys.progress(MARKET), OLD.field))
+        await until(lambda: account.is_resumed(OLD) and client.hexists(keys.checkpoints(MARKET), OLD.field))
         line.is_cut = True
         exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=exchange.now_ms)]
         listed_ms = exchange.now_ms
@@ -126,10 +144,10 @@ async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_f
         await roster.save()
     exchange.now_ms += 10 * MINUTE_MS
     async with one_life(settings, exchange) as (_, _, account, notes):
-        await until(lambda: account.is_resolved(NEW))
+        await until(lambda: account.is_resumed(NEW))
         assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
         (began,) = (note for note in notes if note.series == NEW)
-        assert (began.kind, began.from_ms) == (NoteKind.BEGAN, account.began_ms(NEW))
+        assert (began.kind, began.from_ms) == (FactKind.BEGAN, account.began_ms(NEW))
 
 
 async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_candle_all_the_same(
@@ -141,7 +159,7 @@ async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_
     exchange.listings_now = [Listing(f"S{number}USDT", "TRADING", onboard_ms=0) for number in range(9)]
     async with one_life(settings, exchange, other) as (_, _, others, _):
         async with one_life(settings, exchange, mine) as (roster, _, account, _):
-            await until(lambda: bool(account.series) and all(map(account.is_resolved, account.series)))
+            await until(lambda: bool(account.series) and all(map(account.is_resumed, account.series)))
             await roster.save()
         exchange.now_ms += 10 * MINUTE_MS
         listed_ms = exchange.now_ms
@@ -150,7 +168,7 @@ async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_
         seen = exchange.read
         await until(lambda: exchange.read > seen + 2 and bool(others.series))
     async with one_life(settings, exchange, mine) as (_, _, account, _):
-        await until(lambda: NEW in account and account.is_resolved(NEW))
+        await until(lambda: NEW in account and account.is_resumed(NEW))
         assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
 
 
@@ -160,16 +178,16 @@ async def test_a_listing_of_which_no_more_than_its_noticing_was_written_down_is_
     """Its producer died before progress was saved, while its writer had stored what came live, and told so."""
     exchange = Exchange()
     async with one_life(settings, exchange) as (roster, _, account, _):
-        await until(lambda: account.is_resolved(OLD))
+        await until(lambda: account.is_resumed(OLD))
         await roster.save()
     exchange.now_ms += 10 * MINUTE_MS
     listed_ms = exchange.now_ms
     exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
-    client.hset(keys.progress(MARKET), NEW.field, f"{listed_ms + 5 * MINUTE_MS} began")
+    client.hset(keys.checkpoints(MARKET), NEW.field, f"{listed_ms + 5 * MINUTE_MS} began")
     client.hset(keys.stored(MARKET), NEW.field, listed_ms + 7 * MINUTE_MS)
     exchange.now_ms += 10 * MINUTE_MS
     async with one_life(settings, exchange) as (_, _, account, _):
-        await until(lambda: NEW in account and account.is_resolved(NEW))
+        await until(lambda: NEW in account and account.is_resumed(NEW))
         assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
 
 
@@ -177,17 +195,17 @@ async def test_a_series_that_began_before_any_writer_spoke_is_not_called_safe_un
     settings: Settings, client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the producer die before the writer speaks, the next life must still ask the disk."""
-    monkeypatch.setattr(producers.live.series_set, "_WRITER_SECONDS", 0.0)
+    monkeypatch.setattr(producers.live.resume, "_WRITER_SECONDS", 0.0)
     client.delete(keys.stored(MARKET))
     exchange = Exchange()
     async with one_life(settings, exchange) as (roster, _, account, _):
-        await until(lambda: account.is_resolved(OLD))
+        await until(lambda: account.is_resumed(OLD))
         await roster.save()
-        assert client.hget(keys.progress(MARKET), OLD.field).endswith(b" began")
+        assert client.hget(keys.checkpoints(MARKET), OLD.field).endswith(b" began")
     earlier = exchange.now_ms - 60 * MINUTE_MS
     client.hset(keys.stored(MARKET), mapping={"stored-at": 1, OLD.field: earlier})
     async with one_life(settings, exchange) as (_, _, account, _):
-        await until(lambda: account.is_resolved(OLD))
+        await until(lambda: account.is_resumed(OLD))
         assert account.began_ms(OLD) == earlier - earlier % MINUTE_MS
 
 
@@ -196,7 +214,7 @@ async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listen
 ) -> None:
     """A moment ago, perhaps: what is safe says nothing about when."""
     exchange = Exchange()
-    client.hset(keys.progress(MARKET), NEW.field, str(exchange.now_ms))
+    client.hset(keys.checkpoints(MARKET), NEW.field, str(exchange.now_ms))
     exchange.now_ms += MINUTE_MS // 2
     exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "SETTLING", onboard_ms=0)]
     async with one_life(settings, exchange) as (roster, _, account, notes):
@@ -204,4 +222,4 @@ async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listen
         await roster.save()
         assert account.is_ending(NEW)
         assert [note for note in notes if note.series == NEW] == []
-        assert account.asks(exchange.now_ms + 10 * MINUTE_MS)[0].page.from_ms == JUNE_30
+        assert account.questions(exchange.now_ms + 10 * MINUTE_MS)[0].page.from_ms == JUNE_30

@@ -4,53 +4,26 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from producers.gaps.tracker import GapTracker
 from producers.publish.publisher import Publisher
 from shared.broker.client import async_client
-from shared.broker.entry import decode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle
 from shared.errors import BrokerError
 from shared.market import Market
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.publishing import published, publishing, until
 
 
 def candles(count: int) -> list[Candle]:
     return [make_candle(open_time_ms=JUNE_30 + number * MINUTE) for number in range(count)]
-
-
-@asynccontextmanager
-async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
-    client = async_client(settings)
-    publisher = Publisher(client, Market.USDT_FUTURES, settings)
-    running = asyncio.create_task(publisher.run())
-    try:
-        yield publisher
-        publisher.drain()
-        await asyncio.wait_for(running, 20)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await client.aclose()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def published(client: Any, keys: Keys) -> list[Candle]:
-    entries = client.xrange(keys.candles(Market.USDT_FUTURES))
-    decoded = [decode_entry(Market.USDT_FUTURES, fields) for _, fields in entries]
-    return [item for item in decoded if isinstance(item, Candle)]
 
 
 async def test_a_burst_is_in_the_stream_once_and_in_order(
@@ -79,7 +52,7 @@ async def test_what_is_put_while_the_broker_is_dead_is_there_when_it_is_back(
             server.kill()
             for candle in candles(10)[1:]:
                 publisher.put(candle)
-            await until(lambda: publisher.is_away)
+            await until(lambda: "does not take candles" in caplog.text)
             assert publisher.held == 9
             await asyncio.to_thread(server.start)
     client = redis.Redis.from_url(server.url)
@@ -103,7 +76,7 @@ async def test_a_broker_that_hangs_loses_nothing_and_may_only_repeat(
         os.kill(server.pid, signal.SIGSTOP)
         for candle in candles(20)[1:]:
             publisher.put(candle)
-        await until(lambda: publisher.is_away)
+        await until(lambda: publisher.cut_offs > 0)
         os.kill(server.pid, signal.SIGCONT)
     client = redis.Redis.from_url(server.url)
     stored = published(client, Keys(prefix))
@@ -133,7 +106,7 @@ async def test_what_is_given_up_is_named(
     make_settings: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
     client = async_client(make_settings())
-    publisher = Publisher(client, Market.USDT_FUTURES, make_settings())
+    publisher = Publisher(client, Market.USDT_FUTURES, make_settings(), GapTracker(5000, 60_000))
     for candle in candles(3):
         publisher.put(candle)
     with caplog.at_level(logging.ERROR):
@@ -144,7 +117,7 @@ async def test_what_is_given_up_is_named(
 
 
 async def test_a_full_broker_holds_candles_back_until_there_is_room(
-    make_server: Callable[..., Any], prefix: str
+    make_server: Callable[..., Any], prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     import redis
 
@@ -154,7 +127,7 @@ async def test_a_full_broker_holds_candles_back_until_there_is_room(
     async with publishing(settings) as publisher:
         client.config_set("maxmemory", "1mb")
         publisher.put(make_candle())
-        await until(lambda: publisher.is_away)
+        await until(lambda: "does not take candles" in caplog.text)
         assert publisher.held == 1
         client.config_set("maxmemory", "0")
         await until(lambda: publisher.published == 1)
@@ -166,7 +139,7 @@ async def test_a_wrong_password_ends_it_with_a_clear_error(make_server: Callable
     server = make_server("valkey", requirepass="right")
     settings = load_settings(flags={"broker": {"url": server.url, "password": "wrong"}})
     client = async_client(settings)
-    publisher = Publisher(client, Market.USDT_FUTURES, settings)
+    publisher = Publisher(client, Market.USDT_FUTURES, settings, GapTracker(5000, 60_000))
     publisher.put(make_candle())
     with pytest.raises(BrokerError, match="refuses the user or password"):
         await publisher.run()

@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 import redis
 
-from consumer.group.reader import EntrySource
-from producers.gaps.tracker import Completeness
+from consumer.group.reader import EntryReader
+from producers.gaps.tracker import GapTracker
 from producers.publish.publisher import Publisher
-from producers.publish.verify import StreamCheck
+from producers.publish.verify import StreamVerifier
 from shared.broker.client import CONNECTION_ERRORS, async_client
 from shared.broker.entry import decode_entry, encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle
-from shared.series_fact import Note, NoteKind
+from shared.series_fact import FactKind, SeriesFact
 from shared.settings.load import load_settings
-from tests.conftest import BTC, JUNE_30, MINUTE, RealServer, make_candle
-from tests.producers.publish.test_publisher import until
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
+from tests.support.publishing import until
+from tests.support.servers import RealServer
 
 MARKET = BTC.market
 KEYS = Keys("candlewick")
@@ -37,16 +38,16 @@ class Ends:
     """A publisher with the account of its series, and the check between them."""
 
     publisher: Publisher
-    check: StreamCheck
-    account: Completeness
+    check: StreamVerifier
+    account: GapTracker
 
-    async def publish(self, items: list[Candle] | list[Note]) -> None:
+    async def publish(self, items: list[Candle] | list[SeriesFact]) -> None:
         for item in items:
-            if isinstance(item, Note):
-                self.publisher.put_note(item)
+            if isinstance(item, SeriesFact):
+                self.publisher.put_fact(item)
             else:
                 assert self.publisher.put(item)
-                self.account.held(item)
+                self.account.mark_received(item)
         await until(lambda: self.publisher.held == 0)
 
     async def look(self) -> bool:
@@ -62,7 +63,7 @@ class Ends:
 
     @property
     def safe_candles(self) -> int:
-        progress = self.account.progress(BTC)
+        progress = self.account.checkpoint(BTC)
         assert progress is not None
         return (progress - JUNE_30) // MINUTE
 
@@ -73,11 +74,11 @@ async def ends(server: RealServer, buffer_candles: int = 1000) -> AsyncIterator[
         flags={"broker": {"url": server.url, "timeout_seconds": 2}, "publisher": {"buffer_candles": buffer_candles}}
     )
     client = async_client(settings)
-    account = Completeness(5000, 60_000)
-    account.begin(BTC, JUNE_30)
-    account.resolve(BTC, JUNE_30)
-    publisher = Publisher(client, MARKET, settings, account.safe)
-    check = StreamCheck(client, settings, MARKET, publisher, account.unsafe, account.lost)
+    account = GapTracker(5000, 60_000)
+    account.expect(BTC, JUNE_30)
+    account.resume(BTC, JUNE_30)
+    publisher = Publisher(client, MARKET, settings, account)
+    check = StreamVerifier(client, settings, MARKET, publisher, account)
     running = asyncio.create_task(publisher.run())
     try:
         yield Ends(publisher, check, account)
@@ -99,13 +100,13 @@ def client(server: RealServer) -> Iterator[Any]:
     client.close()
 
 
-def in_stream(client: Any) -> list[Candle | Note]:
+def in_stream(client: Any) -> list[Candle | SeriesFact]:
     return [decode_entry(MARKET, fields) for _, fields in client.xrange(KEYS.candles(MARKET))]
 
 
 def store_all(client: Any) -> None:
     """As a writer does that stores everything it reads."""
-    source = EntrySource(client, KEYS, [MARKET], "writers", "one")
+    source = EntryReader(client, KEYS, [MARKET], "writers", "one")
     source.create_groups()
     while entries := source.read(1000, 1):
         source.acknowledge(entries)
@@ -118,17 +119,17 @@ async def test_while_nothing_happens_nothing_is_published_again_and_what_is_stor
         assert not await ours.look()
         await ours.publish(candles(0, 10))
         assert not await ours.look()
-        assert len(ours.publisher.kept) == 10, "nobody has read it"
+        assert len(ours.publisher.resend) == 10, "nobody has read it"
         store_all(client)
         await ours.publish(candles(10, 13))
         assert not await ours.look()
-        assert [item.open_time_ms for item in ours.publisher.kept.items.values() if isinstance(item, Candle)] == [
+        assert [item.open_time_ms for item in ours.publisher.resend.items.values() if isinstance(item, Candle)] == [
             one.open_time_ms for one in candles(10, 13)
         ]
-        source = EntrySource(client, KEYS, [MARKET], "writers", "one")
+        source = EntryReader(client, KEYS, [MARKET], "writers", "one")
         assert len(source.read(2, 1)) == 2
         assert not await ours.look()
-        assert len(ours.publisher.kept) == 3, "delivered is not stored"
+        assert len(ours.publisher.resend) == 3, "delivered is not stored"
         assert ours.check.published_again == 0
     assert in_stream(client) == candles(0, 13)
 
@@ -137,7 +138,7 @@ async def test_while_nothing_happens_nothing_is_published_again_and_what_is_stor
 async def test_what_an_emptied_broker_has_lost_is_published_again(
     server: RealServer, client: Any, disaster: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    absent = Note(BTC, NoteKind.ABSENT, JUNE_30 + 10 * MINUTE, JUNE_30 + 11 * MINUTE, JUNE_30)
+    absent = SeriesFact(BTC, FactKind.ABSENT, JUNE_30 + 10 * MINUTE, JUNE_30 + 11 * MINUTE, JUNE_30)
     async with ends(server) as ours:
         await ours.publish(candles(0, 10))
         store_all(client)
@@ -149,7 +150,7 @@ async def test_what_an_emptied_broker_has_lost_is_published_again(
         await ours.publish(candles(20, 22))
         with caplog.at_level(logging.WARNING):
             assert await ours.look()
-        assert "the broker lost 10 candles and notes that it had taken: they are published again" in caplog.text
+        assert "the broker lost 10 candles and facts that it had taken: they are published again" in caplog.text
         assert in_stream(client) == [*candles(20, 22), absent, *candles(11, 20)]
         assert ours.safe_candles == 22
         assert not await ours.look()
@@ -194,7 +195,7 @@ async def test_what_a_broker_has_lost_that_came_back_in_an_older_state_is_publis
         shutil.copytree(server.folder, older)
         await ours.publish(candles(5, 9))
         assert not await ours.look()
-        newest = list(ours.publisher.kept.items)[-4:]
+        newest = list(ours.publisher.resend.items)[-4:]
         await asyncio.to_thread(server.kill)
         shutil.rmtree(server.folder)
         older.rename(server.folder)
@@ -206,7 +207,7 @@ async def test_what_a_broker_has_lost_that_came_back_in_an_older_state_is_publis
         safe: list[int] = []
         put_again = ours.publisher.put_again
 
-        def note_what_is_safe(items: list[Candle | Note]) -> None:
+        def note_what_is_safe(items: list[Candle | SeriesFact]) -> None:
             safe.append(ours.safe_candles)
             put_again(items)
 
@@ -236,15 +237,15 @@ async def test_what_is_not_kept_any_more_is_fetched_from_the_exchange(server: Re
         for number in range(12):
             await ours.publish(candles(number, number + 1))
         await ours.look()
-        assert len(ours.publisher.kept) == 4
+        assert len(ours.publisher.resend) == 4
         client.flushall()
         assert await ours.look()
         assert in_stream(client) == candles(8, 12)
         assert ours.safe_candles == 0
-        (ask,) = ours.account.asks(JUNE_30 + 60 * MINUTE)
+        (ask,) = ours.account.questions(JUNE_30 + 60 * MINUTE)
         assert ask.page.from_ms == JUNE_30
-        assert all(ours.account.is_missing(candle) for candle in candles(0, 8))
-        assert not any(ours.account.is_missing(candle) for candle in candles(8, 12))
+        assert all(ours.account.is_wanted(candle) for candle in candles(0, 8))
+        assert not any(ours.account.is_wanted(candle) for candle in candles(8, 12))
         store_all(client)
         await ours.look()
         client.flushall()
@@ -259,7 +260,7 @@ async def test_entries_that_were_stored_and_trimmed_are_not_published_again(serv
         store_all(client)
         client.xtrim(KEYS.candles(MARKET), maxlen=0, approximate=False)
         assert not await ours.look()
-        assert len(ours.publisher.kept) == 0
+        assert len(ours.publisher.resend) == 0
     assert in_stream(client) == []
 
 
@@ -269,3 +270,24 @@ async def test_while_the_broker_is_away_a_look_says_so(server: RealServer) -> No
         server.kill()
         with pytest.raises(CONNECTION_ERRORS):
             await ours.check.look()
+
+
+@pytest.mark.parametrize("others", [0, 4])
+async def test_an_emptied_stream_that_is_stored_again_before_the_next_look_has_lost_what_came_before(
+    server: RealServer, client: Any, others: int
+) -> None:
+    """What is stored of the new stream is beyond the ids that were lost; that alone must not make them stored."""
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 3))
+        store_all(client)
+        assert await ours.look() is False
+        await ours.publish(candles(3, 6))
+        client.flushall()
+        for _ in range(others):
+            client.xadd(KEYS.candles(MARKET), encode_entry(make_candle(open_time_ms=JUNE_30 + 77 * MINUTE)))
+        await ours.publish(candles(6, 8))
+        assert len(in_stream(client)) == others + 2, "as many as there were at the last look, or more"
+        store_all(client)
+        assert await ours.look()
+    stored = [item for item in in_stream(client) if isinstance(item, Candle)]
+    assert {candle.open_time_ms for candle in candles(3, 8)} <= {candle.open_time_ms for candle in stored}

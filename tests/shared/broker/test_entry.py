@@ -11,8 +11,8 @@ from shared.candle import Series
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
-from shared.series_fact import Note, NoteKind
-from tests.conftest import BTC, JUNE_30, MINUTE, make_candle
+from shared.series_fact import FactKind, SeriesFact
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
 
 TIMES = st.integers(0, 4_102_444_800_000)
 SERIES = st.builds(
@@ -25,10 +25,10 @@ REASONS = st.text(max_size=300)
 
 
 @st.composite
-def notes(draw: st.DrawFn) -> Note:
-    kind = draw(st.sampled_from(NoteKind))
-    begin, length = draw(TIMES), draw(st.integers(1, 10**10)) if kind is NoteKind.ABSENT else 0
-    return Note(draw(SERIES), kind, begin, begin + length, draw(TIMES), draw(REASONS))
+def notes(draw: st.DrawFn) -> SeriesFact:
+    kind = draw(st.sampled_from(FactKind))
+    begin, length = draw(TIMES), draw(st.integers(1, 10**10)) if kind is FactKind.ABSENT else 0
+    return SeriesFact(draw(SERIES), kind, begin, begin + length, draw(TIMES), draw(REASONS))
 
 
 def on_the_wire(fields: dict[str, Any]) -> dict[bytes, bytes]:
@@ -37,15 +37,15 @@ def on_the_wire(fields: dict[str, Any]) -> dict[bytes, bytes]:
 
 
 def absence(**changes: str) -> dict[bytes, bytes]:
-    note = Note(BTC, NoteKind.ABSENT, JUNE_30, JUNE_30 + MINUTE, JUNE_30 + 2 * MINUTE)
+    note = SeriesFact(BTC, FactKind.ABSENT, JUNE_30, JUNE_30 + MINUTE, JUNE_30 + 2 * MINUTE)
     return on_the_wire(encode_entry(note) | changes)
 
 
 @given(notes())
-def test_a_note_comes_back_as_it_went_but_for_a_reason_that_is_too_long_or_cannot_be_shown(note: Note) -> None:
+def test_a_fact_comes_back_as_it_went_but_for_a_reason_that_is_too_long_or_cannot_be_shown(note: SeriesFact) -> None:
     fields = encode_entry(note)
     found = decode_entry(note.series.market, on_the_wire(fields))
-    assert isinstance(found, Note)
+    assert isinstance(found, SeriesFact)
     assert (found.series, found.kind, found.from_ms) == (note.series, note.kind, note.from_ms)
     assert (found.to_ms, found.noted_ms) == (note.to_ms, note.noted_ms)
     assert len(found.reason) == min(len(note.reason), 200)
@@ -63,7 +63,7 @@ def test_a_candle_comes_back_as_it_went(series: Series, trades: int, source: str
 
 
 def test_names_and_order_of_the_fields_never_vary_so_that_redis_keeps_them_once() -> None:
-    notes = [Note(BTC, kind, 1, 2, 3, reason) for kind in NoteKind for reason in ("", "its status is BREAK")]
+    notes = [SeriesFact(BTC, kind, 1, 2, 3, reason) for kind in FactKind for reason in ("", "its status is BREAK")]
     assert {tuple(encode_entry(note)) for note in notes} == {
         ("symbol", "interval", "note", "from_ms", "to_ms", "noted_ms", "reason")
     }
@@ -95,14 +95,14 @@ def test_fields_that_a_later_version_adds_are_ignored() -> None:
         ({"reason": "r" * 201}, "is not a line of up to 200"),
     ],
 )
-def test_a_note_that_is_wrong_is_refused_with_the_reason(changes: dict[str, str], why: str) -> None:
+def test_a_fact_that_is_wrong_is_refused_with_the_reason(changes: dict[str, str], why: str) -> None:
     with pytest.raises(MalformedCandleError, match=why):
         decode_entry(BTC.market, absence(**changes))
 
 
-@pytest.mark.parametrize("kind", [NoteKind.BEGAN, NoteKind.ENDED])
-def test_a_beginning_and_an_end_are_a_moment(kind: NoteKind) -> None:
-    note = Note(BTC, kind, JUNE_30, JUNE_30, JUNE_30, "removed")
+@pytest.mark.parametrize("kind", [FactKind.BEGAN, FactKind.ENDED])
+def test_a_beginning_and_an_end_are_a_moment(kind: FactKind) -> None:
+    note = SeriesFact(BTC, kind, JUNE_30, JUNE_30, JUNE_30, "removed")
     assert decode_entry(BTC.market, on_the_wire(encode_entry(note))) == note
     with pytest.raises(MalformedCandleError, match="is not one"):
         decode_entry(BTC.market, on_the_wire(encode_entry(note) | {"to_ms": JUNE_30 - 1}))
@@ -128,7 +128,7 @@ VALUES = (
     st.dictionaries(NAMES | st.binary(max_size=20), VALUES, max_size=6),
     st.sets(NAMES, max_size=2),
 )
-def test_whatever_bytes_come_in_they_are_a_candle_a_note_or_one_kind_of_error(
+def test_whatever_bytes_come_in_they_are_a_candle_a_fact_or_one_kind_of_error(
     market: Market, is_note: bool, changes: dict[bytes, bytes], gone: set[bytes]
 ) -> None:
     fields = (absence() if is_note else on_the_wire(encode_entry(make_candle()))) | changes

@@ -74,7 +74,7 @@ GROUP = '[[record]]\nmarket = "{}"\nsymbols = ["{}"]\nintervals = ["{}"]\n'
         ('[exchange]\nspot_websocket = "wss://x:99999"\n', "an address names a host and, after a colon, a port"),
         ('[exchange]\nspot_websocket = "wss://"\n', "an address names a host"),
         ("[writer]\nflush_seconds = 0\n", "writer.flush_seconds: 0 is not allowed"),
-        ("[writer]\nflush_seconds = 60\n", "writer.flush_most_seconds: must not be below"),
+        ("[writer]\nflush_seconds = 60\n", "writer.flush_max_seconds: must not be below"),
         (GROUP.format("spt", "A", "1m"), "record.0.market: 'spt' is not allowed, must be 'spot', 'usdt_futures'"),
         (GROUP.format("spot", "A", "7m"), "record.0.intervals.0: '7m' is not allowed, must be '1s', '1m'"),
         (GROUP.format("spot", "../x", "1m"), "record.0.symbols.0: '../x' is not allowed"),
@@ -128,3 +128,19 @@ def test_a_password_is_never_shown() -> None:
         settings = load_settings(flags={"broker": {"password": "hunter2", "url": url}})
         shown = "\n".join(" ".join(row) for row in describe(settings))
         assert "hunter" not in shown
+
+
+@pytest.mark.parametrize(
+    ("section", "former", "today"),
+    [("writer", "flush_most_seconds", "flush_max_seconds"), ("exchange", "retry_most_seconds", "retry_max_seconds")],
+)
+def test_a_former_name_of_a_setting_is_taken_everywhere_and_never_beside_todays(
+    section: str, former: str, today: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text(f"[{section}]\n{former} = 7\n")
+    assert getattr(getattr(load_settings(file), section), today) == 7
+    monkeypatch.setenv(f"CANDLEWICK_{section}_{former}".upper(), "8")
+    assert getattr(getattr(load_settings(), section), today) == 8
+    with pytest.raises(SettingsError, match=f"{former} is the former name of {today}"):
+        load_settings(flags={section: {former: 7, today: 7}})

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from candlewick.cli.exchange import _FAULT_NAMES
 from producers.exchange.frames import parse_frame
 from shared.candle import Candle, Series
 from shared.errors import SettingsError
 from shared.interval import Interval
 from shared.market import Market
+from simulator.command import FAULT_NAMES
 from simulator.faults.dice import FaultDice, FrameFaults
 from simulator.faults.model import EVERYTHING, MEANS, Faults
 from simulator.market.frames import enveloped, kline_event
 from simulator.market.klines import SyntheticSource
 from simulator.server.options import DEFAULT_SYMBOLS
-from tests.conftest import BTC, JUNE_30, MINUTE
-from tests.simulator.conftest import ask, exchange, socket_address, until, until_closed
+from tests.support.candles import BTC, JUNE_30, MINUTE
+from tests.support.exchange import ask, exchange, socket_address, until, until_closed
 
 CHANNEL = "/spot/ws/btcusdt@kline_1m"
 FREE: dict[str, Any] = {"speed": None, "updates": 0, "start_ms": JUNE_30}
@@ -87,7 +87,7 @@ def test_every_fault_stands_in_the_document_and_in_the_help() -> None:
     text = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
     for name in Faults.model_fields:
         assert f"| `{name}` |" in text, name
-    assert _FAULT_NAMES.split(", ") == list(Faults.model_fields)
+    assert FAULT_NAMES.split(", ") == list(Faults.model_fields)
 
 
 @given(st.integers(0, 10**6), st.sampled_from(list(Market)), st.integers(0, 10**6))
@@ -287,4 +287,4 @@ async def test_everything_at_once_leaves_the_exchange_alive() -> None:
                                 seen.add(frame.open_time_ms)
                 except (ConnectionClosed, TimeoutError):
                     continue
-        assert not any(task.done() for task in simulator._running)
+        assert len(simulator._tasks.running) == 2

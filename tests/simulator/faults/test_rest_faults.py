@@ -11,8 +11,8 @@ from shared.interval import Interval
 from shared.market import Market
 from simulator.market.klines import SyntheticSource
 from simulator.server.options import DEFAULT_SYMBOLS
-from tests.conftest import JUNE_30, MINUTE
-from tests.simulator.conftest import exchange, klines, rest, until
+from tests.support.candles import JUNE_30, MINUTE
+from tests.support.exchange import exchange, klines, rest, until
 
 PING = {"spot": "/spot/api/v3/ping", "um": "/usdt_futures/fapi/v1/ping", "cm": "/coin_futures/dapi/v1/ping"}
 

@@ -17,7 +17,7 @@ from shared.market import Market
 from simulator.market.holes import is_hole
 from simulator.market.klines import Kline, SyntheticSource, so_far
 from simulator.market.recorded import RecordedSource, read_archive
-from tests.conftest import BTC, JUNE_30, MINUTE
+from tests.support.candles import BTC, JUNE_30, MINUTE
 
 NO_SYMBOLS: dict[Market, Sequence[str]] = dict.fromkeys(Market, ())
 
@@ -196,12 +196,10 @@ def test_an_open_kline_is_on_its_way_to_what_it_will_be(elapsed: int) -> None:
     assert float(part.low) <= float(part.close) <= float(part.high)
     values = (part.open, part.high, part.low, part.close, part.volume, part.quote_volume, part.taker_volume)
     assert checked_candle(
-        market=BTC.market,
-        symbol=BTC.symbol,
-        interval="1m",
-        open_time_ms=JUNE_30,
-        decimals=(*values, part.taker_quote_volume),
-        trade_num=part.trades,
+        BTC,
+        JUNE_30,
+        (*values, part.taker_quote_volume),
+        part.trades,
         source="websocket",
         event_time_ms=JUNE_30,
         receive_time_ms=0,

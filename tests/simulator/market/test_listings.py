@@ -10,16 +10,16 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from candlewick.cli.demo import parse_faults, parse_listing
 from shared.candle import Series
 from shared.errors import CandlewickError, SettingsError
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
+from simulator.command import parse_faults, parse_listing
 from simulator.market.klines import SyntheticSource
 from simulator.market.listings import FIRST_ONBOARD_MS, ListingChange
 from simulator.market.recorded_info import read_exchange_info
-from tests.conftest import JUNE_30, MINUTE
-from tests.simulator.conftest import exchange, klines, rest, socket_address, until
+from tests.support.candles import JUNE_30, MINUTE
+from tests.support.exchange import exchange, klines, rest, socket_address, until
 
 NOW = JUNE_30 + 10 * MINUTE + 1000
 STILL: dict[str, Any] = {"start_ms": NOW, "speed": 0.001}

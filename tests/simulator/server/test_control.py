@@ -6,8 +6,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from simulator.faults.model import Faults
-from tests.conftest import JUNE_30
-from tests.simulator.conftest import ask, exchange, rest, socket_address, until, until_closed
+from tests.support.candles import JUNE_30
+from tests.support.exchange import ask, exchange, rest, socket_address, until, until_closed
 
 
 async def test_it_shows_what_the_exchange_does() -> None:

@@ -13,8 +13,8 @@ from producers.exchange.frames import OpenKline, parse_frame
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from tests.conftest import JUNE_30, MINUTE
-from tests.simulator.conftest import ask, exchange, klines, rest, socket_address
+from tests.support.candles import JUNE_30, MINUTE
+from tests.support.exchange import ask, exchange, klines, rest, socket_address
 
 
 @pytest.mark.parametrize(

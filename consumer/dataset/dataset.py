@@ -1,0 +1,154 @@
+"""The dataset: which series, rows and metadata are stored. Everything that reads what was recorded goes through here.
+
+It opens only the partitions that a question touches. Any Parquet reader can read the same files without it.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from consumer.storage.codec import read_partition
+from consumer.storage.interface import Storage
+from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
+from consumer.storage.local import LocalStorage
+from consumer.storage.metadata import MetadataStore, SeriesMetadata
+from consumer.storage.table import Rows, concatenate, to_arrow
+from shared.candle import Series
+from shared.errors import StoreError
+from shared.interval import Interval
+from shared.market import Market
+from shared.spans import Span
+
+ALWAYS_MS = 2**62
+_TRIES = 50
+
+
+class PartitionFile(NamedTuple):
+    """One file of a series: the span of open times that it may hold, its key, and its bytes."""
+
+    span: Span
+    key: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Its file name, such as ``2024-06-30.parquet``."""
+        return self.key.rpartition("/")[2]
+
+
+class Dataset:
+    """Series, partitions, rows and metadata of one storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._metadata = MetadataStore(storage)
+
+    @classmethod
+    def in_folder(cls, data: Path) -> "Dataset":
+        """The dataset of a data folder, for reading."""
+        return cls(LocalStorage(data))
+
+    def series(self, *, with_metadata: bool = False) -> list[Series]:
+        """Every series that has a folder in the dataset; on request also those that have only metadata."""
+        found = set(self._walk(CANDLES, ""))
+        if with_metadata:
+            found.update(self._walk(METADATA, METADATA_SUFFIX))
+        return sorted(found)
+
+    def matching(self, market: Market | None, symbols: Iterable[str], interval: Interval | None) -> list[Series]:
+        """The recorded series of a market, with these symbols, at this interval; of all where none is named.
+
+        StoreError names what was never recorded.
+        """
+        everything = self.series(with_metadata=True)
+        if not everything:
+            raise StoreError(f"nothing was recorded in {self.storage.name}")
+        wanted = frozenset(symbols)
+        found = [
+            series
+            for series in everything
+            if market in (None, series.market)
+            and interval in (None, series.interval)
+            and (not wanted or series.symbol in wanted)
+        ]
+        unknown = sorted(wanted - {series.symbol for series in found})
+        if unknown or not found:
+            what = ", ".join(unknown) or " ".join(name for name in (market, interval) if name)
+            raise StoreError(f"{what} was never recorded in {self.storage.name}")
+        return found
+
+    def partitions(self, series: Series) -> list[PartitionFile]:
+        """The files of a series, by time; none where it was never recorded."""
+        files = self.storage.list_folder(candles_key(series)).files
+        spans = ((partition_span(name), name, size) for name, size in files.items())
+        return sorted(PartitionFile(Span(*span), candles_key(series, name), size) for span, name, size in spans if span)
+
+    def metadata(self, series: Series) -> SeriesMetadata:
+        """A series' metadata. StoreError when its file cannot be read."""
+        return self._metadata.read(series)
+
+    def partition(self, partition: PartitionFile) -> Rows | None:
+        """Rows of one partition; None when it is gone. StoreError when it is damaged or cannot be read."""
+        found = read_partition(self.storage, partition.key)
+        return None if found is None else found.rows
+
+    def rows(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
+        """Rows of a series that open at or after ``start_ms`` and before ``end_ms``, ascending and unique.
+
+        A partition that is compacted away while it is read makes the whole read start again. StoreError when the series
+        was never recorded or a file is damaged.
+        """
+        for _ in range(_TRIES):
+            partitions = self.partitions(series)
+            folder, _, name = candles_key(series).rpartition("/")
+            if not partitions and name not in self.storage.list_folder(folder).folders:
+                raise StoreError(f"{series} was never recorded: there is no {folder}/{name}")
+            touched = (part for part in partitions if part.span.begin_ms < end_ms and part.span.end_ms > start_ms)
+            parts = [self.partition(part) for part in touched]
+            whole = [rows for rows in parts if rows is not None]
+            if len(whole) == len(parts):
+                return concatenate(whole).between(start_ms, end_ms)
+        raise StoreError(f"{series} cannot be read: its files change all the time")
+
+    def frame(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> pd.DataFrame:
+        """``rows`` as a frame with index ``candle_end_time`` (UTC) and ten columns, as pandas reads the files."""
+        start_ms, end_ms = -ALWAYS_MS if start_ms is None else start_ms, ALWAYS_MS if end_ms is None else end_ms
+        return to_arrow(self.rows(series, start_ms, end_ms), series.interval).to_pandas()
+
+    def first_open_ms(self, series: Series) -> int | None:
+        """Open time of the oldest candle that can be read; None without any."""
+        return self._first_readable(self.partitions(series), 0)
+
+    def newest_end_ms(self, series: Series) -> int | None:
+        """End of the newest candle that can be read; None without any."""
+        last_ms = self._first_readable(reversed(self.partitions(series)), -1)
+        return None if last_ms is None else series.interval.end(last_ms)
+
+    def edges(self, series: Series) -> Span | None:
+        """From the first open time to the end of the newest candle; None when nothing can be read."""
+        first_ms, end_ms = self.first_open_ms(series), self.newest_end_ms(series)
+        return None if first_ms is None or end_ms is None else Span(first_ms, end_ms)
+
+    def _first_readable(self, partitions: Iterable[PartitionFile], index: int) -> int | None:
+        """An open time of the first of these partitions that can be read."""
+        for partition in partitions:
+            try:
+                rows = self.partition(partition)
+            except StoreError:
+                continue
+            if rows is not None and len(rows):
+                return int(rows.times[index])
+        return None
+
+    def _walk(self, root: str, suffix: str) -> Iterator[Series]:
+        """Series by their folders, or by files with a suffix."""
+        for market in self.storage.list_folder(root).folders:
+            for interval in self.storage.list_folder(f"{root}/{market}").folders:
+                folder = self.storage.list_folder(f"{root}/{market}/{interval}")
+                names = folder.folders if not suffix else [name for name in folder.files if name.endswith(suffix)]
+                for name in names:
+                    series = series_of_folder(f"{market}/{interval}/{name.removesuffix(suffix)}")
+                    if series is not None:
+                        yield series

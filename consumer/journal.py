@@ -1,0 +1,109 @@
+"""What a writer tells of its flushes: log lines, the next try of series that cannot be written, and its heartbeat."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from consumer.group.batch import Batch
+from consumer.storage.candle_store import Written
+from shared.broker.entry import Entry
+from shared.broker.heartbeat import Rate
+from shared.candle import Candle, Series
+from shared.errors import SeriesLockedError, StoreError
+from shared.interval import utc
+from shared.series_fact import FactKind, SeriesFact
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 2.0  # after the disk refused a series
+_LOCKED_SECONDS = 0.3  # after another writer held a series
+_LOCKED_LONG_SECONDS = 10.0  # a lock held for longer is worth a line
+
+
+class Journal:
+    """One writer's counters. A flush of more than ``log_candles`` candles logs one summary, not a line a candle.
+
+    Attributes:
+        written: candles written in flushes.
+        files: partitions replaced.
+        conflicts: how often two different candles met under one key.
+        flush_seconds: what the last flush cost.
+        failure: why series cannot be written now; empty when all can.
+    """
+
+    def __init__(self, log_candles: int) -> None:
+        self.written = self.files = self.conflicts = 0
+        self.flush_seconds = 0.0
+        self.failure = ""
+        self._log_candles = log_candles
+        self._locked_since: dict[Series, float] = {}
+        self._rate = Rate()
+
+    def note_flush(self, done: Mapping[Series, tuple[Sequence[Entry], Written]], seconds: float) -> None:
+        """A flush is over: these entries of these series are durable."""
+        entries = [entry.item for series_entries, _ in done.values() for entry in series_entries]
+        candles = [item for item in entries if isinstance(item, Candle)]
+        files = sum(written.files for _, written in done.values())
+        self.written += len(candles)
+        self.files += files
+        self.flush_seconds = seconds
+        for series, (_, written) in done.items():
+            self._locked_since.pop(series, None)
+            self.conflicts += len(written.conflicts)
+            for time_ms in written.conflicts:
+                log.warning("two different candles of %s at %s: the one with more trades stays", series, utc(time_ms))
+        for item in entries:
+            if isinstance(item, SeriesFact):
+                _log_fact(item)
+        self._log_candles_of(candles, files)
+
+    def note_failures(self, failures: Mapping[Series, StoreError], batch: Batch) -> None:
+        """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
+        now, lasting = time.monotonic(), list[StoreError]()
+        for series, error in failures.items():
+            is_locked = isinstance(error, SeriesLockedError)
+            batch.retry(series, now + (_LOCKED_SECONDS if is_locked else _RETRY_SECONDS))
+            if not is_locked or now - self._locked_since.setdefault(series, now) > _LOCKED_LONG_SECONDS:
+                lasting.append(error)
+        if lasting and str(lasting[0]) != self.failure:
+            self.failure = str(lasting[0])
+            log.error("%d series stay pending: %s; trying again", len(lasting), self.failure)
+        elif self.failure and not batch.failing:
+            log.info("every series can be written again")
+            self.failure = ""
+        if left := batch.forget_excess():
+            log.error("%d entries that cannot be written are left to the broker until they are claimed again", left)
+
+    def heartbeat(self, written: int, files: int) -> dict[str, Any]:
+        """What a heartbeat says of what is written; ``written`` and ``files`` were written outside of flushes."""
+        total = self.written + written
+        return {
+            "written": total,
+            "written_per_minute": self._rate.sample(time.monotonic(), total),
+            "files": self.files + files,
+            "flush_seconds": round(self.flush_seconds, 3),
+            "conflicts": self.conflicts,
+            "failure": self.failure or None,
+        }
+
+    def _log_candles_of(self, candles: Sequence[Candle], files: int) -> None:
+        if len(candles) > self._log_candles:
+            series = len({candle.series for candle in candles})
+            newest = utc(max(candle.end_time_ms for candle in candles))
+            text = "Recorded %d candles of %d series in %d files in %.2f s, newest %s"
+            log.info(text, len(candles), series, files, self.flush_seconds, newest)
+            return
+        for candle in candles:
+            log.info("Record %s at %s", candle.series, utc(candle.end_time_ms))
+
+
+def _log_fact(fact: SeriesFact) -> None:
+    """Say what a fact says, where it is more than that recording began."""
+    match fact.kind:
+        case FactKind.ABSENT:
+            log.warning("absent at the exchange: %s from %s to %s", fact.series, utc(fact.from_ms), utc(fact.to_ms))
+        case FactKind.ENDED:
+            log.warning("%s ends at %s: %s", fact.series, utc(fact.from_ms), fact.reason)
+        case FactKind.BEGAN:
+            log.debug("%s is recorded from %s", fact.series, utc(fact.from_ms))

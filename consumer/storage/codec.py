@@ -1,0 +1,62 @@
+"""Rows to the bytes of a Parquet file, and back.
+
+Files are compressed by zstd without dictionaries, which make columns of prices larger and slower. Pages carry
+checksums, so a bit that flips on disk is noticed as damage, and never read as a wrong price.
+"""
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from consumer.storage.interface import Storage, Version
+from consumer.storage.table import INDEX_COLUMN, Rows, from_arrow, to_arrow
+from shared.errors import DamagedFileError, StoreError
+from shared.interval import Interval
+
+
+class Partition(NamedTuple):
+    """What one partition holds; ``ends`` are the ``candle_end_time`` that its rows were stored with, in UTC ms."""
+
+    rows: Rows
+    ends: "npt.NDArray[np.int64]"
+    version: Version
+
+
+def encode(rows: Rows, interval: Interval) -> bytes:
+    """Rows as a whole Parquet file. MemoryError when there is not enough of it."""
+    try:
+        sink = pa.BufferOutputStream()
+        table = to_arrow(rows, interval)
+        pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
+        return sink.getvalue().to_pybytes()
+    except pa.ArrowMemoryError as error:
+        raise MemoryError(str(error)) from error
+
+
+def decode(content: bytes) -> "tuple[Rows, npt.NDArray[np.int64]]":
+    """Rows of a whole Parquet file, its checksums verified, and their stored ends.
+
+    DamagedFileError when it is damaged or not one of ours; StoreError when there is too little memory to tell.
+    """
+    try:
+        table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
+        ends = cast("npt.NDArray[np.int64]", table.column(INDEX_COLUMN).cast(pa.int64()).to_numpy())
+        return from_arrow(table), ends
+    except (MemoryError, pa.ArrowMemoryError) as error:
+        raise StoreError(str(error) or "out of memory") from error
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:  # Arrow says OSError of bytes, too
+        raise DamagedFileError(str(error)) from error
+
+
+def read_partition(storage: Storage, key: str) -> Partition | None:
+    """One partition of a storage; None where there is none. Errors are those of ``decode``, and the storage's."""
+    try:
+        found = storage.read(key)
+        return None if found is None else Partition(*decode(found.content), found.version)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{storage.name}/{key} is no partition of ours: {error}") from error
+    except StoreError as error:
+        raise StoreError(f"{storage.name}/{key} cannot be read: {error}") from error

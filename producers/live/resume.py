@@ -1,0 +1,166 @@
+"""Where each series continues after a start, and what ended while nobody listened.
+
+In this order: at its checkpoint; where its newest candle on disk ends, if the broker has forgotten; at the first
+candle of a symbol that was listed after the list was last read; as far back as ``history`` says, or now. Only the
+first start of a series looks back.
+"""
+
+import logging
+import time
+
+from redis.exceptions import RedisError
+
+from producers.exchange.clock import ExchangeClock
+from producers.exchange.rest import RestClient
+from producers.gaps.intake import Intake
+from producers.live.checkpoints import Checkpoints, Known
+from producers.live.selection import Selection
+from shared.broker.client import CONNECTION_ERRORS
+from shared.candle import Series
+from shared.errors import RestRefusedError, RestUnavailableError
+from shared.series_fact import FactKind, SeriesFact
+
+log = logging.getLogger(__name__)
+
+_WRITER_SECONDS = 10.0  # how long a first start waits for a writer to say what is on disk
+
+
+class Resume:
+    """Finds out where each wanted series continues, and tells the gap tracker.
+
+    ``rest`` is asked for the first kline of a new listing; ``intake`` takes the beginning and the end of each series.
+    """
+
+    def __init__(
+        self, selection: Selection, checkpoints: Checkpoints, rest: RestClient, clock: ExchangeClock, intake: Intake
+    ) -> None:
+        self._selection = selection
+        self._checkpoints = checkpoints
+        self._rest = rest
+        self._clock = clock
+        self._intake = intake
+        self._tracker = intake.tracker
+        self._began_at = time.monotonic()
+        self._added: dict[Series, tuple[int, int | None]] = {}
+        self._last_life: Known | None = None
+        self._unsure: set[Series] = set()
+        self._has_looked_back = False
+
+    @property
+    def knows_last_life(self) -> bool:
+        """Whether it has been read what the last life left behind; before that nothing may be written over it."""
+        return self._last_life is not None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is known of all wanted series where they continue."""
+        return all(self._tracker.is_resumed(series) for series in self._selection.wanted)
+
+    def checkpoints(self) -> dict[Series, int]:
+        """Up to where each series is published without a gap, of those of which that may be said."""
+        return {
+            series: published_to
+            for series in self._tracker.series
+            if series not in self._unsure and (published_to := self._tracker.checkpoint(series)) is not None
+        }
+
+    def add(self, series: Series) -> None:
+        """A series has come to be wanted now, after the list had been read the last time but one."""
+        self._added[series] = (self._clock.now_ms, self._selection.symbols.listed_before_ms)
+
+    async def look(self) -> None:
+        """Expect what is wanted, from where it continues; what cannot be told yet is looked for again."""
+        new = [series for series in self._selection.wanted if not self._tracker.is_resumed(series)]
+        looks_back = self._selection.symbols.by_symbol is not None and not self._has_looked_back
+        if not new and not self._unsure and not looks_back:
+            return
+        now_ms = await self._clock.known()
+        for series in new:
+            since_ms = self._added[series][0] or self._clock.heard_since_ms or now_ms
+            self._tracker.expect(series, min(since_ms, now_ms))
+        try:
+            known = await self._checkpoints.load()
+            if new:
+                await self._checkpoints.note_beginnings({series: self._tracker.began_ms(series) for series in new})
+        except (*CONNECTION_ERRORS, RedisError) as error:
+            log.debug("where to continue is not known yet: %s", error)
+            return
+        self._last_life = self._last_life or known
+        self._believe_the_disk(known)
+        try:
+            for series in sorted(new, key=known.is_new):  # those first that nobody has to be asked about
+                await self._resume(series, known, now_ms)
+        except RestUnavailableError as error:  # asking about the next one would only wait once more
+            log.debug("the beginning of some series is not known yet: %s", error)
+            return
+        if looks_back:
+            self._finish_what_ended(known, now_ms)
+            self._has_looked_back = True
+
+    async def _resume(self, series: Series, known: Known, now_ms: int) -> None:
+        """Tell the tracker from where on a series is expected, unless that has to wait for a writer or the exchange."""
+        checkpoint_ms = known.checkpoints_ms.get(series)
+        stored_to = (known.stored_to_ms or {}).get(series)
+        if checkpoint_ms is not None:
+            self._tracker.resume(series, checkpoint_ms)
+            if series in known.ended:
+                self._note_beginning(series, checkpoint_ms, now_ms)
+            return
+        began_ms = known.began_ms.get(series)
+        if stored_to is not None and began_ms is None:
+            self._tracker.resume(series, stored_to)
+            self._note_beginning(series, stored_to, now_ms)
+            return
+        if known.stored_to_ms is None:
+            if time.monotonic() - self._began_at < _WRITER_SECONDS:
+                return
+            self._unsure.add(series)
+        starts = (await self._first_start_ms(series, now_ms), began_ms, stored_to)
+        from_ms = min((start for start in starts if start is not None), default=None)
+        self._note_beginning(series, self._tracker.resume(series, from_ms, may_begin_later=True), now_ms)
+
+    def _note_beginning(self, series: Series, from_ms: int, now_ms: int) -> None:
+        self._intake.take_fact(SeriesFact(series, FactKind.BEGAN, from_ms, from_ms, now_ms))
+
+    async def _first_start_ms(self, series: Series, now_ms: int) -> int | None:
+        """From when a series is wanted that was never recorded; None: from now."""
+        listed_before = self._added[series][1] or (self._last_life and self._last_life.listed_ms)
+        if listed_before and self._selection.symbols.by_symbol is not None:
+            first_ms = await self._first_kline_ms(series)
+            if first_ms is not None and series.interval.end(series.interval.floor(first_ms)) > listed_before:
+                return first_ms
+        history_ms = self._selection.history_ms(series)
+        return now_ms - history_ms if history_ms else None
+
+    async def _first_kline_ms(self, series: Series) -> int | None:
+        listing = self._selection.listing(series)
+        if listing is not None and listing.onboard_ms is not None:
+            return listing.onboard_ms
+        try:
+            return await self._rest.first_open_ms(series)
+        except RestRefusedError:
+            return None
+
+    def _believe_the_disk(self, known: Known) -> None:
+        """Series that began before any writer had spoken continue from the disk after all."""
+        if known.stored_to_ms is None:
+            return
+        for series in self._unsure:
+            stored_to = known.stored_to_ms.get(series)
+            if stored_to is not None and series in self._tracker:
+                self._tracker.resume(series, stored_to)
+        self._unsure.clear()
+
+    def _finish_what_ended(self, known: Known, now_ms: int) -> None:
+        """Series that ended while nobody listened: fetch what is missing of them and note their end."""
+        selection = self._selection
+        for series, checkpoint_ms in known.checkpoints_ms.items():
+            listing = selection.listing(series)
+            if series in selection.wanted or series in known.ended or series not in selection.share:
+                continue
+            if listing is not None and not listing.is_recorded:
+                self._tracker.expect(series, now_ms)
+                self._tracker.resume(series, checkpoint_ms)
+                reason = f"its status is {listing.status}"
+                for fact in self._tracker.end(series, now_ms, reason, with_open=True):  # it may be its last
+                    self._intake.take_fact(fact)

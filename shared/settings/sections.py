@@ -1,0 +1,197 @@
+"""Every setting: its key, type, default, range and meaning.
+
+Each description stands in docs/settings.md and in ``candlewick settings`` word for word.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from shared.interval import Interval
+from shared.market import MAX_CHANNELS_PER_CONNECTION, Market
+from shared.settings.types import (
+    BrokerAddress,
+    Duration,
+    OptionalRestAddress,
+    RestAddress,
+    Seconds,
+    SymbolPattern,
+    WebSocketAddress,
+)
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, and without any key that is not named here, or was formerly."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    former: ClassVar[Mapping[str, str]] = {}  # former names of keys, each with today's
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for former, key in cls.former.items():
+            if former in values and key in values:
+                raise ValueError(f"{former} is the former name of {key}: only one of them may be given")
+        return {cls.former.get(key, key): value for key, value in values.items()}
+
+
+class DataSettings(Section):
+    """Where files live."""
+
+    folder: Path = Field(Path("data"), description="folder of the dataset and of the embedded broker")
+
+
+class BrokerSettings(Section):
+    """The broker: an embedded Valkey, or any Redis 7.0 or Valkey 8 and above by URL."""
+
+    url: BrokerAddress = Field(
+        "", description="redis://, rediss:// or unix://; empty: the embedded Valkey in the data folder"
+    )
+    username: str = Field("", description="user name, where the URL names none")
+    password: SecretStr = Field(SecretStr(""), description="password, where the URL names none; never logged")
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
+        "candlewick", description="first part of every key"
+    )
+    retention_days: Annotated[float, Field(gt=0)] = Field(
+        7.0, description="days that entries stay in a stream for replay after they were written"
+    )
+    timeout_seconds: Seconds = Field(5.0, description="longest wait for one answer")
+
+
+class ExchangeSettings(Section):
+    """Where the exchange is and how its connections are kept."""
+
+    former: ClassVar[Mapping[str, str]] = {"retry_most_seconds": "retry_max_seconds"}
+
+    simulator: OptionalRestAddress = Field(
+        "", description="address of `candlewick simulate`; takes the place of all addresses below"
+    )
+    spot_websocket: WebSocketAddress = Field(Market.SPOT.facts.websocket, description="base address, spot")
+    usdt_futures_websocket: WebSocketAddress = Field(
+        Market.USDT_FUTURES.facts.websocket, description="base address, USDT-margined futures"
+    )
+    coin_futures_websocket: WebSocketAddress = Field(
+        Market.COIN_FUTURES.facts.websocket, description="base address, coin-margined futures"
+    )
+    spot_rest: RestAddress = Field(Market.SPOT.facts.rest, description="base address of REST, spot")
+    usdt_futures_rest: RestAddress = Field(
+        Market.USDT_FUTURES.facts.rest, description="base address of REST, USDT-margined futures"
+    )
+    coin_futures_rest: RestAddress = Field(
+        Market.COIN_FUTURES.facts.rest, description="base address of REST, coin-margined futures"
+    )
+    rest_timeout_seconds: Seconds = Field(10.0, description="longest wait for the answer to a REST request")
+    weight_share: Annotated[float, Field(gt=0, le=0.9)] = Field(
+        0.5, description="part of the exchange's request weight a minute that this host uses"
+    )
+    weight_folder: str = Field(
+        "", description="folder where this host's processes share their weight; empty: among the temporary files"
+    )
+    symbols_seconds: Seconds = Field(300.0, description="how often the list of symbols is read again")
+    channels_per_connection: Annotated[int, Field(ge=1, le=MAX_CHANNELS_PER_CONNECTION)] = Field(
+        200, description="most channels on one connection; the exchange allows 1024, clients keep to 200"
+    )
+    open_timeout_seconds: Seconds = Field(10.0, description="longest wait for a connection")
+    acknowledge_timeout_seconds: Seconds = Field(10.0, description="longest wait for the answer to SUBSCRIBE")
+    silence_timeout_seconds: Seconds = Field(60.0, description="a connection without a kline for so long is replaced")
+    lifetime_hours: Annotated[float, Field(gt=0, le=24)] = Field(
+        23.5, description="a connection is replaced at this age; the exchange closes it at 24 hours"
+    )
+    retry_max_seconds: Seconds = Field(30.0, description="longest pause between connection attempts")
+
+    def websocket(self, market: Market) -> str:
+        """Base address of a market's WebSocket, without ``/ws`` or ``/stream``."""
+        if self.simulator:
+            address = f"ws{self.simulator.removeprefix('http')}/{market}"
+            return f"{address}/market" if market is Market.USDT_FUTURES else address
+        return str(getattr(self, f"{market}_websocket"))
+
+    def rest(self, market: Market) -> str:
+        """Base address of a market's REST calls, without the path's prefix."""
+        return f"{self.simulator}/{market}" if self.simulator else str(getattr(self, f"{market}_rest"))
+
+
+class RepairSettings(Section):
+    """How what did not come over the WebSocket is fetched over REST."""
+
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        5.0, description="exchange time after a candle's end from which it counts as missing"
+    )
+    quiet_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        600.0,
+        description="exchange time up to which candles of a series that rarely trades are collected for one request",
+    )
+    requests_at_once: Annotated[int, Field(ge=1, le=64)] = Field(4, description="most REST requests under way")
+
+
+class PublisherSettings(Section):
+    """How a producer hands candles to the broker."""
+
+    buffer_candles: Annotated[int, Field(ge=1)] = Field(
+        100_000,
+        description="candles held while the broker is away; beyond it new ones are refused and logged",
+    )
+    batch_candles: Annotated[int, Field(ge=1, le=10_000)] = Field(500, description="most candles in one pipeline")
+    drain_seconds: Seconds = Field(4.0, description="how long a stopping producer tries to hand over what it holds")
+
+
+class WriterSettings(Section):
+    """How the writer turns entries into files."""
+
+    former: ClassVar[Mapping[str, str]] = {"flush_most_seconds": "flush_max_seconds"}
+
+    group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
+        "writers", description="consumer group that the writers share"
+    )
+    flush_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
+        0.5, description="pause from the first waiting candle to its flush, when there is little to do"
+    )
+    flush_max_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
+        30.0, description="the pause stretches with the cost of a flush, up to this"
+    )
+    batch_candles: Annotated[int, Field(ge=1)] = Field(50_000, description="a flush begins at so many candles")
+    claim_seconds: Seconds = Field(60.0, description="entries idle for so long are taken over from another writer")
+    tries: Annotated[int, Field(ge=1, le=1000)] = Field(
+        5, description="how often an entry may end the writer, or fail by an internal error, before it is a dead letter"
+    )
+    threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="partitions written at the same time")
+    cache_mb: Annotated[int, Field(ge=0)] = Field(256, description="most memory for partitions kept between flushes")
+    lock_timeout_seconds: Seconds = Field(
+        0.25, description="longest wait for another writer's lock on a series before the others go on"
+    )
+    log_candles: Annotated[int, Field(ge=0)] = Field(
+        20, description="a flush of more candles logs one summary instead of a line a candle"
+    )
+
+
+class LogSettings(Section):
+    """What is logged."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is shown")
+
+
+class RecordGroup(Section):
+    """Symbols of one market, each recorded at each of the intervals."""
+
+    market: Market
+    symbols: Annotated[tuple[SymbolPattern, ...], Field(min_length=1)]
+    """Names, or patterns with ``*`` and ``?`` that are matched against the exchange's own list."""
+    intervals: Annotated[tuple[Interval, ...], Field(min_length=1)]
+    exclude: Annotated[tuple[SymbolPattern, ...], Field(alias="except")] = ()
+    """Names and patterns that the patterns among ``symbols`` leave out."""
+    contracts: Annotated[tuple[Literal["perpetual", "dated"], ...], Field(min_length=1)] = ("perpetual", "dated")
+    """Which futures contracts the patterns take; a name is taken whatever its contract."""
+    history: Duration | None = None
+    """How far back a first start reaches; None: as far as the settings' own ``history``."""
+
+
+DEFAULT_RECORD = (
+    RecordGroup(market=Market.USDT_FUTURES, symbols=("BTCUSDT", "ETHUSDT"), intervals=(Interval.M1,)),
+    RecordGroup(market=Market.COIN_FUTURES, symbols=("BTCUSD_PERP", "ETHUSD_PERP"), intervals=(Interval.M3,)),
+    RecordGroup(market=Market.SPOT, symbols=("BTCUSDT", "BNBUSDT"), intervals=(Interval.M1,)),
+)

@@ -1,0 +1,1 @@
+"""Partitions replaced, one at a time, whatever fails."""

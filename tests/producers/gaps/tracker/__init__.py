@@ -1,0 +1,1 @@
+"""Every candle the exchange has is held in the end, every hole is told, and little is asked. No network, no waiting."""

@@ -1,0 +1,1 @@
+"""Series over connections, against the simulated exchange over real WebSockets."""

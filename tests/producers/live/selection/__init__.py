@@ -1,0 +1,1 @@
+"""What the exchange lists, and which of it is recorded."""
