@@ -4,15 +4,22 @@
 one that was moved here, and half of one are noticed and made anew. What fails or is interrupted leaves no half behind.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import venv
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".venv"
@@ -20,7 +27,12 @@ PYTHON = FOLDER / "bin" / "python"
 EXTRAS = {"run": "simulator", "dev": "simulator,dev"}
 
 MAKER = f"Python {sys.version_info.major}.{sys.version_info.minor} in {sys.base_prefix}"
-_WHO = 'import pip, sys; print(f"Python {sys.version_info.major}.{sys.version_info.minor} in {sys.base_prefix}", end="")'
+_SHOWN_LINES = 40  # of what pip says from its first error on
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_TICK_SECONDS = 0.5
+_WHO = (
+    'import pip, sys; print(f"Python {sys.version_info.major}.{sys.version_info.minor} in {sys.base_prefix}", end="")'
+)
 
 
 def stamp(kind: str) -> Path:
@@ -59,7 +71,10 @@ def make() -> None:
     reason = unfit() if FOLDER.exists() else ""
     if FOLDER.exists() and not reason:
         return
-    print(f"make: .venv {reason}; making it anew with {MAKER}" if reason else f"make: creating .venv with {MAKER}")
+    print(
+        f"make: .venv {reason}; making it anew with {MAKER}" if reason else f"make: creating .venv with {MAKER}",
+        flush=True,
+    )
     shutil.rmtree(FOLDER, ignore_errors=True)
     try:
         venv.EnvBuilder(symlinks=True, with_pip=True).create(FOLDER)
@@ -70,15 +85,96 @@ def make() -> None:
 
 def install(kind: str) -> None:
     """Install Candlewick and what this kind needs."""
-    print("make: installing Candlewick into .venv", flush=True)
-    command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, "--editable", f"{ROOT}[{EXTRAS[kind]}]"], check=True)
+    print("make: installing Candlewick into .venv; the first time takes a minute or two", flush=True)
+    began = time.monotonic()
+    pip("--editable", f"{ROOT}[{EXTRAS[kind]}]")
+    print(f"make: installed in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def pip(*arguments: str) -> None:
+    """Let pip install, and show what it does: on a terminal as one line that changes, else as a line a step.
+
+    Raises:
+        OSError: when it fails; from its first error on, what it said is printed before.
+    """
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", *arguments]
+    said: deque[str] = deque(maxlen=_SHOWN_LINES)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        progress = Progress()
+        for line in lines_or_ticks(process.stdout):
+            progress.show(line)
+            if said or line.strip().lower().startswith("error"):  # what pip says before is routine
+                said.append(line)
+        progress.end()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):  # pip and what it started
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+    if process.wait():
+        sys.stderr.writelines(said)
+        raise OSError("pip could not install what it needs; its own words are above")
+
+
+def lines_or_ticks(stream: "IO[bytes] | None") -> Iterator[str]:
+    """Lines of a process as they come, and an empty one now and then while none does."""
+    assert stream is not None  # noqa: S101 # it is a pipe
+    rest = b""
+    while True:
+        if not select.select([stream], [], [], _TICK_SECONDS)[0]:
+            yield ""
+            continue
+        read = os.read(stream.fileno(), 65536)
+        if not read:
+            return
+        *lines, rest = (rest + read).split(b"\n")
+        yield from (f"{line.decode(errors='replace')}\n" for line in lines)
+
+
+class Progress:
+    """What pip does just now."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._step = "asking for the list of packages"
+        self._found = 0
+        self._line = ""
+
+    def show(self, said: str) -> None:
+        """Take a line that pip said, or none, and show the step that it means."""
+        before = self._step
+        if said.startswith("Collecting "):
+            self._found += 1
+            self._step = "fetching packages"
+        elif said.startswith("Installing collected packages"):
+            self._step = f"unpacking {said.count(',') + 1} packages"
+        elif said.startswith("WARNING: Retrying"):
+            self._step = "the package index does not answer; asking again"
+        if sys.stdout.isatty():
+            count = f" ({self._found})" if self._step.startswith("fetching") else ""
+            line = f"  {self._step}{count}, {time.monotonic() - self._began:.0f} s"
+            print(f"\r{line:<{len(self._line)}}", end="", flush=True)
+            self._line = line
+        elif self._step != before:
+            print(f"  {self._step}", flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if sys.stdout.isatty():
+            print(f"\r{'':<{len(self._line)}}\r", end="", flush=True)
+
+
+def interrupt(*_: object) -> None:
+    """Take the first signal, and no echo of it: a terminal, make and whoever stops make may each send one."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def main(kind: str) -> int:
     """Make what is missing, while no other make does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    for number in _SIGNALS:
+        signal.signal(number, interrupt)
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -91,7 +187,7 @@ def main(kind: str) -> int:
             print(f"make: .venv cannot be made: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:  # make was told the same and ends with it
-            print("make: interrupted; the next make goes on from here", file=sys.stderr)
+            print("\nmake: interrupted; the next make goes on from here", file=sys.stderr)
     return 0
 
 
