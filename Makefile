@@ -18,17 +18,18 @@ install:  ## the command .venv/bin/candlewick, and nothing more
 install-dev:
 	@exec sh .ci/environment dev
 
+# Recipes below end in exec: then make tells the program itself of a TERM, and has no word to add to a clean Ctrl-C.
 up:  ## record: in containers where a Docker engine answers, else as local processes
 	@if docker info >/dev/null 2>&1; then \
 		echo "make up: a Docker engine answers, so this runs in containers (make up-local does without)"; \
-		$(MAKE) --no-print-directory up-docker; \
+		exec $(COMPOSE) up --build; \
 	else \
 		echo "make up: no Docker engine answers, so this runs as local processes (make up-docker needs an engine)"; \
-		$(MAKE) --no-print-directory up-local; \
+		exec sh .ci/environment run candlewick up; \
 	fi
 
-up-local: install  ## record as local processes with the embedded broker
-	@exec $(BIN)/candlewick up
+up-local:  ## record as local processes with the embedded broker
+	@exec sh .ci/environment run candlewick up
 
 up-docker:  ## record in containers
 	@exec $(COMPOSE) up --build
@@ -37,8 +38,8 @@ down:  ## stop either, in good order
 	@if [ -x $(BIN)/candlewick ]; then $(BIN)/candlewick down; fi
 	@if docker info >/dev/null 2>&1; then $(COMPOSE) --profile binance --profile demo down; fi
 
-demo: install  ## record from a simulated exchange for SECONDS (0: until Ctrl-C), then show the result
-	@exec $(BIN)/candlewick demo --seconds $(SECONDS)
+demo:  ## record from a simulated exchange for SECONDS (0: until Ctrl-C), then show the result
+	@exec sh .ci/environment run candlewick demo --seconds $(SECONDS)
 
 test: install-dev  ## formatting, lint, types, contracts and all tests
 	@$(BIN)/ruff format --check --quiet . || { echo "formatting: run 'make format'"; exit 1; }

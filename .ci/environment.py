@@ -1,4 +1,4 @@
-"""Make ``.venv`` with Candlewick in it, or bring it up to date; where all is well, do nothing.
+"""Make ``.venv`` with Candlewick in it, or bring it up to date; then run a command of it, if one is given.
 
 ``.ci/environment`` calls this with a Python that is new enough. An environment that another or a removed Python made,
 one that was moved here, and half of one are noticed and made anew. What fails or is interrupted leaves no half behind.
@@ -171,8 +171,8 @@ def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def main(kind: str) -> int:
-    """Make what is missing, while no other make does."""
+def main(kind: str, *command: str) -> int:
+    """Make what is missing, while no other make does; then become the command, if there is one."""
     for number in _SIGNALS:
         signal.signal(number, interrupt)
     with Path(__file__).open() as lock:
@@ -188,6 +188,9 @@ def main(kind: str) -> int:
             return 1
         except KeyboardInterrupt:  # make was told the same and ends with it
             print("\nmake: interrupted; the next make goes on from here", file=sys.stderr)
+            return 0
+    if command:
+        os.execv(FOLDER / "bin" / command[0], command)  # noqa: S606 # no shell is wanted
     return 0
 
 
