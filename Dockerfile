@@ -16,6 +16,5 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check '.[simulato
 USER candlewick
 WORKDIR /data
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 CANDLEWICK_DATA_FOLDER=/data
-VOLUME /data
 ENTRYPOINT ["python", "-P", "-m", "candlewick"]
 CMD ["--help"]

@@ -5,9 +5,8 @@ BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
 SEED ?= 1
-COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 
-.PHONY: help install install-dev up up-local up-docker down demo test format audit bench chaos crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test format audit bench chaos crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,9 +19,9 @@ install-dev:
 
 # Recipes below end in exec: then make tells the program itself of a TERM, and has no word to add to a clean Ctrl-C.
 up:  ## record: in containers where a Docker engine answers, else as local processes
-	@if docker info >/dev/null 2>&1; then \
+	@if sh .ci/containers answer; then \
 		echo "make up: a Docker engine answers, so this runs in containers (make up-local does without)"; \
-		exec $(COMPOSE) up --build; \
+		exec sh .ci/containers up; \
 	else \
 		echo "make up: no Docker engine answers, so this runs as local processes (make up-docker needs an engine)"; \
 		exec sh .ci/environment run candlewick up; \
@@ -32,14 +31,20 @@ up-local:  ## record as local processes with the embedded broker
 	@exec sh .ci/environment run candlewick up
 
 up-docker:  ## record in containers
-	@exec $(COMPOSE) up --build
+	@exec sh .ci/containers up
 
 down:  ## stop either, in good order
 	@if [ -x $(BIN)/candlewick ]; then $(BIN)/candlewick down; fi
-	@if docker info >/dev/null 2>&1; then $(COMPOSE) --profile binance --profile demo down; fi
+	@if sh .ci/containers answer; then sh .ci/containers down; fi
+
+status:  ## what lives, what flows and what is stored: of the containers where they run, else of ./data
+	@if sh .ci/containers runs; then exec sh .ci/containers status; fi; exec sh .ci/environment run candlewick status
 
 demo:  ## record from a simulated exchange for SECONDS (0: until Ctrl-C), then show the result
 	@exec sh .ci/environment run candlewick demo --seconds $(SECONDS)
+
+demo-docker:  ## record from a simulated exchange in containers, into ./demo-data, until Ctrl-C
+	@exec sh .ci/containers demo
 
 test: install-dev  ## formatting, lint, types, contracts and all tests
 	@$(BIN)/ruff format --check --quiet . || { echo "formatting: run 'make format'"; exit 1; }

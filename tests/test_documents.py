@@ -29,16 +29,48 @@ def test_every_setting_reaches_the_containers() -> None:
             assert f"  {name}:" in text, name
 
 
+def compose_services() -> dict[str, str]:
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+    listed = text.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
+    services = re.split(r"^  (?=\S)", listed, flags=re.MULTILINE)[1:]
+    assert len(services) >= 11
+    return {service.partition(":")[0]: service for service in services}
+
+
 def test_every_container_is_confined_and_opens_no_port() -> None:
     text = (REPOSITORY / "docker-compose.yml").read_text()
     assert "read_only: true\n  tmpfs: /tmp\n  cap_drop: [ALL]\n" in text
-    listed = text.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]
-    services = re.split(r"^  (?=\S)", listed, flags=re.MULTILINE)[1:]
-    assert len(services) >= 9
-    for service in services:
-        assert re.search(r"^    <<: \*(confined|process|producer|demo-producer)$", service, re.MULTILINE), service
-        assert "ports:" not in service
+    for base in ("process", "broker"):
+        assert f"x-{base}: &{base}\n  <<: *confined\n" in text
+    for base in ("producer", "writer", "demo-producer"):
+        assert f"x-{base}: &{base}\n  <<: *process\n" in text
+    for service in compose_services().values():
+        assert re.search(r"^    <<: \*(broker|process|producer|writer|demo-producer)$", service, re.MULTILINE), service
+    assert "ports:" not in text
     assert "\nUSER candlewick\n" in (REPOSITORY / "Dockerfile").read_text()
+
+
+def test_the_demonstration_and_what_is_real_share_no_folder_volume_or_broker() -> None:
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+    bases = {name: text.partition(f"\nx-{name}:")[2].partition("\n\n")[0] for name in ("producer", "demo-producer")}
+    mounts: dict[bool, set[str]] = {True: set(), False: set()}
+    for name, service in compose_services().items():
+        base = re.search(r"<<: \*(\S+)", service)
+        assert base is not None, service
+        whole = service + bases.get(base[1], "")
+        is_demo = "profiles: [demo]" in whole
+        assert is_demo == (name.startswith("demo") or name == "simulator")
+        if is_demo and name not in ("demo-redis", "simulator"):
+            assert "environment: *demo-settings" in whole
+        mounts[is_demo] |= set(re.findall(r"^ +- (\S+):/(?:data|weight)$", whole, re.MULTILINE))
+    assert mounts == {False: {"broker", "weight", "./data"}, True: {"demo-broker", "demo-weight", "./demo-data"}}
+    assert "x-demo-settings: &demo-settings\n  <<: *settings\n  CANDLEWICK_BROKER_URL: redis://demo-redis:" in text
+
+
+def test_no_container_leaves_a_volume_without_a_name() -> None:
+    assert "VOLUME" not in (REPOSITORY / "Dockerfile").read_text()
+    for name in ("redis", "demo-redis"):  # whose image declares a volume at /data
+        assert re.search(r"- \S*broker:/data$", compose_services()[name], re.MULTILINE)
 
 
 def test_every_failure_names_a_test_that_exists() -> None:
