@@ -1,7 +1,6 @@
 """What a writer tells of its flushes: log lines, the next try of series that cannot be written, and its heartbeat."""
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from shared.broker.heartbeat import Rate
 from shared.candle import Candle, Series
 from shared.errors import SeriesLockedError, StoreError
 from shared.interval import utc
+from shared.process.clock import Clock
 from shared.series_fact import FactKind, SeriesFact
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,12 @@ class Journal:
         failure: why series cannot be written now; empty when all can.
     """
 
-    def __init__(self, log_candles: int) -> None:
+    def __init__(self, log_candles: int, clock: Clock) -> None:
         self.written = self.files = self.conflicts = 0
         self.flush_seconds = 0.0
         self.failure = ""
         self._log_candles = log_candles
+        self._clock = clock
         self._locked_since: dict[Series, float] = {}
         self._rate = Rate()
 
@@ -60,7 +61,7 @@ class Journal:
 
     def note_failures(self, failures: Mapping[Series, StoreError], batch: Batch) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
-        now, lasting = time.monotonic(), list[StoreError]()
+        now, lasting = self._clock.monotonic(), list[StoreError]()
         for series, error in failures.items():
             is_locked = isinstance(error, SeriesLockedError)
             batch.retry(series, now + (_LOCKED_SECONDS if is_locked else _RETRY_SECONDS))
@@ -80,7 +81,7 @@ class Journal:
         total = self.written + written
         return {
             "written": total,
-            "written_per_minute": self._rate.sample(time.monotonic(), total),
+            "written_per_minute": self._rate.sample(self._clock.monotonic(), total),
             "files": self.files + files,
             "flush_seconds": round(self.flush_seconds, 3),
             "conflicts": self.conflicts,

@@ -44,6 +44,7 @@ from shared.errors import ReplicaError, StoreError
 from shared.interval import DAY_MS
 from shared.market import Market
 from shared.process.backoff import backoff
+from shared.process.clock import Clock
 from shared.process.once import SayOnce
 from shared.process.stopping import StopRequests, stop_signals
 from shared.settings.model import Settings
@@ -83,8 +84,16 @@ class Writer:
         batch: what was read and is not written yet.
     """
 
-    def __init__(self, settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        markets: Sequence[Market] = tuple(Market),
+        clock: Clock = time,
+        block_ms: int = _BLOCK_MS,
+    ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._block_ms = block_ms
         self._markets = markets
         writer = settings.writer
         self._staging = Staging(settings.staging_folder)
@@ -97,7 +106,7 @@ class Writer:
         self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), writer.threads)
         self._refiller = Refiller(settings, self._flusher)
         self._keys = Keys(settings.broker.prefix)
-        timeout_seconds = max(settings.broker.timeout_seconds, 2.5 * _BLOCK_MS / 1000)
+        timeout_seconds = max(settings.broker.timeout_seconds, 2.5 * block_ms / 1000)
         self._client = sync_client(settings, timeout_seconds=timeout_seconds)
         self.consumer = f"{socket.gethostname()}-{self._staging.number}"
         self._retention_ms = int(settings.broker.retention_days * DAY_MS)
@@ -108,7 +117,7 @@ class Writer:
         self._isolation = PoisonIsolation(
             self._flusher, self.reader, self.batch, self._crashes, writer.tries, self._beat
         )
-        self._journal = Journal(writer.log_candles)
+        self._journal = Journal(writer.log_candles, clock)
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
         self._claim_timer, self._refill_timer = _Timer(writer.claim_seconds / 2), _Timer(_REFILL_SECONDS)
         self._one_by_one = False
@@ -180,34 +189,34 @@ class Writer:
 
     def _pause(self, seconds: float) -> None:
         """Wait, but not beyond a request to stop."""
-        until = time.monotonic() + seconds
-        while not self._stopping and (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+        until = self._clock.monotonic() + seconds
+        while not self._stopping and (left := until - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(left, 0.1))
 
     def step(self) -> None:
         """One turn of the loop: read once, flush if it is due, keep house. Raises what redis-py raises."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         due_in = self.batch.due_in(now)
-        wait_ms = _BLOCK_MS if due_in is None else min(_BLOCK_MS, int(due_in * 1000))
+        wait_ms = self._block_ms if due_in is None else min(self._block_ms, int(due_in * 1000))
         if self.batch.room:
             entries = self.reader.read(min(_READ_COUNT, self.batch.room), wait_ms)
             self._one_by_one = self._one_by_one and not self.reader.is_recovered
             if self._one_by_one:
                 self._isolation.write_pending(entries)
             else:
-                self.batch.add(entries, time.monotonic())
+                self.batch.add(entries, self._clock.monotonic())
         else:
             self._pause(wait_ms / 1000)
-        self.flush(self.batch.due(time.monotonic()))
-        self._keep_house(time.monotonic())
+        self.flush(self.batch.due(self._clock.monotonic()))
+        self._keep_house(self._clock.monotonic())
 
     def finish(self) -> None:
         """Take what is in the streams already, and flush a last time; what is refused now stays pending."""
-        deadline = time.monotonic() + _DRAIN_SECONDS
+        deadline = self._clock.monotonic() + _DRAIN_SECONDS
         try:
-            while self.batch.room and time.monotonic() < deadline:
+            while self.batch.room and self._clock.monotonic() < deadline:
                 entries = self.reader.read(min(_READ_COUNT, self.batch.room), block_ms=1)
-                self.batch.add(entries, time.monotonic())
+                self.batch.add(entries, self._clock.monotonic())
                 if not entries and self.reader.is_recovered:
                     break
             self.flush(self.batch.everything())
@@ -219,14 +228,14 @@ class Writer:
         """Write these series side by side, then acknowledge those that are durable."""
         if not groups:
             return
-        began = time.monotonic()
+        began = self._clock.monotonic()
         results = self._flusher.write(groups)
         done = {series: (groups[series], result) for series, result in results.items() if isinstance(result, Written)}
         failures = {series: result for series, result in results.items() if isinstance(result, StoreError)}
         if done:
             self._acknowledge(done)
         self._isolation.isolate(groups, failures, others_can=bool(done))
-        seconds = time.monotonic() - began
+        seconds = self._clock.monotonic() - began
         self._journal.note_flush(done, seconds)
         self._journal.note_failures(failures, self.batch)
         self.batch.note_flush(seconds)
@@ -256,7 +265,7 @@ class Writer:
 
     def _beat(self) -> bool:
         """Tell the broker how this process is, if it is time to; False when it is time to stop."""
-        if not self._beat_timer.ring(time.monotonic()):
+        if not self._beat_timer.ring(self._clock.monotonic()):
             return not self._stopping
         body = self._journal.heartbeat(self._isolation.written, self._isolation.files) | {
             "consumer": self.consumer,

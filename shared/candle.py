@@ -1,8 +1,9 @@
 """The candle: one value from the moment a kline is parsed until it is a row on disk.
 
-A candle is its key: market, symbol, interval and open time. Prices and volumes stay the exchange's own decimal
-strings until the last step, so that no hop can change a digit. ``checked_candle`` is the only door for values from
-outside (a frame, a REST row, a stream entry): what passes it is safe to store and safe to use in a path.
+A candle is its key: market, symbol, interval and open time. Prices and volumes stay the exchange's own decimal strings
+until the last step, so that no hop can change a digit. ``checked_candle`` is the door for values from outside (a frame,
+a REST row, a stream entry; ``candlewick.backfill.archive_format`` has its own for whole files): what passes it is safe
+to store and safe to use in a path.
 """
 
 import re
@@ -67,7 +68,7 @@ class Candle:
     taker_buy_base_asset_volume: str  # the part of ``volume`` that takers bought
     taker_buy_quote_asset_volume: str  # the part of ``quote_volume`` that takers bought
     source: str = field(compare=False)  # ``websocket`` or ``rest``
-    event_time_ms: int = field(compare=False)  # the exchange's time when it sent the candle
+    event_time_ms: int = field(compare=False)  # the exchange's time when the candle was sent, or asked for
     receive_time_ms: int = field(compare=False)  # the local clock when it arrived; for information only
 
     @property
@@ -83,7 +84,8 @@ DECIMALS = tuple(field.name for field in fields(Candle) if field.type is str and
 def checked_symbol(symbol: object) -> str:
     """``symbol``, if it is fit to name a series and a folder; else MalformedCandleError that names it.
 
-    Letters and digits of any script, ``_`` and ``-`` are allowed, so nothing that passes can leave its folder.
+    Letters (no lower case) and digits of any script, ``_`` and ``-`` are allowed, so nothing that passes can leave its
+    folder.
     """
     if not isinstance(symbol, str) or not 1 <= len(symbol) <= MAX_SYMBOL_LENGTH:
         raise MalformedCandleError(f"symbol {quoted(symbol, 80)} is not text of 1 to {MAX_SYMBOL_LENGTH} characters")

@@ -109,7 +109,7 @@ class Coverage:
         return max(self.begin_ms, end_ms if self.end_ms is None else min(end_ms, self.end_ms))
 
     def due_to(self, now_ms: int, grace_ms: int) -> int:
-        """Every expected candle that is beyond its grace at a time opens before this."""
+        """What opens before this is beyond its grace at a time, or belongs to a series that has ended."""
         return self.end_ms if self.end_ms is not None else self.grid.floor(now_ms - grace_ms)
 
     def gaps(self, end_ms: int, begin_ms: int | None = None) -> list[Span]:

@@ -83,7 +83,9 @@ def crashes(folder: Path, every_call: bool = False, console: Console | None = No
             for outcome in progress.track(pool.map(one, range(len(chosen))), len(chosen), description="trials"):
                 outcomes.setdefault((outcome.place, outcome.fault), Outcome(outcome.place, outcome.fault)).add(outcome)
     order = list(dict.fromkeys(place.name for place in places))
-    return sorted(outcomes.values(), key=lambda one: (order.index(one.place), list(Fault).index(Fault(one.fault))))
+    return sorted(
+        outcomes.values(), key=lambda found: (order.index(found.place), list(Fault).index(Fault(found.fault)))
+    )
 
 
 def run(console: Console, every_call: bool = False) -> bool:
@@ -100,8 +102,8 @@ def run(console: Console, every_call: bool = False) -> bool:
     outcomes = crashes(folder, every_call, console)
     console.print(_table(outcomes))
     console.print(
-        f"{sum(one.tried for one in outcomes)} trials in {time.monotonic() - began:.0f} s; "
-        f"the reader read everything {sum(one.polls for one in outcomes):,} times"
+        f"{sum(outcome.tried for outcome in outcomes)} trials in {time.monotonic() - began:.0f} s; "
+        f"the reader read everything {sum(outcome.polls for outcome in outcomes):,} times"
     )
     for outcome in outcomes:
         for note in outcome.notes:
@@ -134,7 +136,8 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     table = Table("place", "fault", title="The crash matrix")
     for name in ("tried", "rows lost", "doubled", "not synced", "left over", "reader errors", "clean errors"):
         table.add_column(name, justify="right")
-    for one in outcomes:
-        figures = (one.tried, one.lost, one.doubled, one.unsynced, one.left, one.reader_errors, one.clean_errors)
-        table.add_row(one.place, one.fault, *map(str, figures), style="" if one.is_good else "red")
+    for outcome in outcomes:
+        counts = ("tried", "lost", "doubled", "unsynced", "left", "reader_errors", "clean_errors")
+        figures = (str(getattr(outcome, name)) for name in counts)
+        table.add_row(outcome.place, outcome.fault, *figures, style="" if outcome.is_good else "red")
     return table

@@ -55,10 +55,12 @@ class Corpora:
 def corpora(seed: int) -> Corpora:
     """The corpora whose prices come from a seed."""
     source = SyntheticSource(seed, SYMBOLS)
-    series = [Series(market, symbol, one) for market in Market for symbol in SYMBOLS[market] for one in Interval]
+    series = [
+        Series(market, symbol, interval) for market in Market for symbol in SYMBOLS[market] for interval in Interval
+    ]
     return Corpora(
-        [*(frame for one in series for frame in _kline_frames(source, one)), *_other_frames()],
-        [(one.market, fields_of(entry)) for one in series for entry in _entries(source, one)],
+        [*(frame for key in series for frame in _kline_frames(source, key)), *_other_frames()],
+        [(key.market, fields_of(entry)) for key in series for entry in _entries(source, key)],
         _bodies(source, series),
         [archive_of(source, Series(market, SYMBOLS[market][0], Interval.M1)) for market in Market],
     )
@@ -77,7 +79,7 @@ def _kline_frames(source: SyntheticSource, series: Series) -> list[bytes]:
     half = so_far(kline, (open_ms + end_ms) // 2, end_ms)
     closed = kline_event(series, kline, end_ms + 37, closed=True)
     is_open = kline_event(series, half, (open_ms + end_ms) // 2, closed=False)
-    return [one.encode() for one in (enveloped(channel(series), closed), closed, enveloped(channel(series), is_open))]
+    return [text.encode() for text in (enveloped(channel(series), closed), closed, enveloped(channel(series), is_open))]
 
 
 def _other_frames() -> list[bytes]:
@@ -118,18 +120,18 @@ def _rows(source: SyntheticSource, series: Series, count: int) -> list[Any]:
 
 
 def _bodies(source: SyntheticSource, series: Sequence[Series]) -> dict[str, list[bytes]]:
-    klines = [orjson.dumps(_rows(source, one, 6)) for one in series]
+    klines = [orjson.dumps(_rows(source, key, 6)) for key in series]
     error = orjson.dumps({"code": -1121, "msg": "Invalid symbol."})
     return {
         "klines": [*klines, b"[]", error],
-        "first": [*(orjson.dumps(_rows(source, one, 1)) for one in series), b"[]", error],
+        "first": [*(orjson.dumps(_rows(source, key, 1)) for key in series), b"[]", error],
         "time": [orjson.dumps({"serverTime": NOW_MS}), error],
         "info": [*(orjson.dumps(_info(market)) for market in Market), error],
     }
 
 
 def _info(market: Market) -> dict[str, Any]:
-    symbols = [symbol_info(market, one) | {"onboardDate": NOW_MS} for one in SYMBOLS[market]]
+    symbols = [symbol_info(market, symbol) | {"onboardDate": NOW_MS} for symbol in SYMBOLS[market]]
     return exchange_info(market) | {"serverTime": NOW_MS, "symbols": symbols}
 
 

@@ -174,10 +174,10 @@ def _check_time(name: str, value: int | None) -> str:
 
 
 def _check_listings(listings: Sequence[Any]) -> str:
-    for one in listings:
-        _check_symbol(one.symbol)
-        if one.onboard_ms is not None:
-            _check_time("onboard date", one.onboard_ms)
+    for listing in listings:
+        _check_symbol(listing.symbol)
+        if listing.onboard_ms is not None:
+            _check_time("onboard date", listing.onboard_ms)
     return "listings" if listings else "listings, empty"
 
 
@@ -222,7 +222,7 @@ def _check_symbol(symbol: str) -> None:
     folder = series_folder(Series(Market.SPOT, symbol, Interval.M1))
     inside = os.path.normpath(f"{_ROOT}/{folder}") == f"{_ROOT}/{folder}" and folder.count("/") == 2
     fits = all(len(os.fsencode(part)) <= 250 for part in folder.split("/"))
-    plain = all(unicodedata.category(one)[0] in "LN" or one in "_-" for one in symbol)
+    plain = all(unicodedata.category(letter)[0] in "LN" or letter in "_-" for letter in symbol)
     if not (inside and fits and plain and symbol):
         raise UnnamedOutcomeError(f"symbol {symbol!r:.100} cannot name a folder")
 

@@ -54,5 +54,5 @@ def _show(outcome: Outcome) -> None:
         result.add_row(name, f"{outcome.count(name):,}")
     result.add_row("absent at the exchange, and noted so", f"{outcome.absent:,}")
     console.print(result)
-    for line in [*outcome.troubles, *(line for one in outcome.differences for line in one.lines())]:
+    for line in [*outcome.troubles, *(line for difference in outcome.differences for line in difference.lines())]:
         print(line)

@@ -57,13 +57,15 @@ class Outcome:
     def count(self, kind: str) -> int:
         """How many candles are ``missing``, ``doubled``, ``different`` or ``extra``; or ``compared``."""
         if kind == "compared":
-            return sum(one.compared for one in self.differences)
-        return sum(len(getattr(one, kind)) for one in self.differences)
+            return sum(difference.compared for difference in self.differences)
+        return sum(len(getattr(difference, kind)) for difference in self.differences)
 
     @property
     def is_good(self) -> bool:
         """Whether nothing was lost, doubled or changed, and enough happened to say so."""
-        return bool(self.differences) and not self.troubles and all(one.is_good for one in self.differences)
+        return (
+            bool(self.differences) and not self.troubles and all(difference.is_good for difference in self.differences)
+        )
 
 
 def run(folder: Path, minutes: float, seed: int, speed: float) -> Outcome:

@@ -156,8 +156,8 @@ def compare(address: str, root: Path, series: Sequence[Series], begin_ms: int, e
     """
     now_ms = int(control(address)["time_ms"])
     found = []
-    for one in series:
-        held = held_by_the_exchange(address, one, begin_ms, now_ms)
-        ended = {time: values for time, values in held.items() if one.interval.end(time) <= now_ms}
-        found.append(difference(one, rows_on_disk(root, one), ended, one.interval.floor(end_ms)))
+    for key in series:
+        held = held_by_the_exchange(address, key, begin_ms, now_ms)
+        ended = {time: values for time, values in held.items() if key.interval.end(time) <= now_ms}
+        found.append(difference(key, rows_on_disk(root, key), ended, key.interval.floor(end_ms)))
     return found

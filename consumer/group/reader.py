@@ -2,7 +2,7 @@
 
 Reading begins with this consumer's own pending entries: what it had read and not acknowledged when it last ended or
 lost its connection. Then it goes on with new ones. Entries that another consumer has left idle are claimed. An entry
-that is no candle goes to the dead letters, with its reason, in the same step that acknowledges it.
+that is neither candle nor fact goes to the dead letters, with its reason, in the same step that acknowledges it.
 
 The group is created at the stream's beginning, whenever it is found missing: what was published while there was no
 group is still read.

@@ -28,7 +28,7 @@ return removed
 
 
 def trim(client: Any, keys: Keys, markets: Sequence[Market], retention_ms: int) -> int:
-    """Drop entries older than ``retention_ms`` by the broker's clock that no group needs; how many.
+    """Drop entries older than about ``retention_ms`` by the broker's clock that no group needs; how many.
 
     What a group has not been given, or has been given and not acknowledged, is needed. A stream without any group is
     not trimmed: nobody has read it.

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def retained(client: Any, keys: Keys, market: Market) -> Iterator[Candle | SeriesFact | None]:
-    """Every entry that a market's stream still holds, oldest first; None for one that is no candle. Uses no group."""
+    """Every entry that a market's stream still holds, oldest first; None for what is neither candle nor fact."""
     for page in pages(client, keys.candles(market)):
         for number, fields in page:
             try:

@@ -3,8 +3,8 @@
 Two kinds of internal error make that necessary. One raises an error that neither disk nor file explains: it fails its
 series, and after ``tries`` times each of the series' entries is written alone. The other ends the whole process. The
 entries of its flush are still pending when the writer starts again, and one of them may end it for ever. So the broker
-counts how often a writer has started since it last stored anything (``CrashCount``). Beyond ``tries`` such starts all
-that is pending is written alone, each entry under a mark that goes when the entry was tried and the writer lives.
+counts how often a writer has started since a flush last stored something (``CrashCount``). Beyond ``tries`` such starts
+all that is pending is written alone, each entry under a mark that goes when the entry was tried and the writer lives.
 
 An entry goes to the dead letters only when it fails alone while something else can be stored: an error that meets
 everything is not an entry's. An entry that has ended the writer ``tries`` times, written alone, is a suspect. It is

@@ -3,12 +3,13 @@
 The order of ``replace`` is its guarantee. Each new content is written to a staged file outside the dataset and synced.
 Then, under the folder's lock, every version of the group is compared again, the staged files are renamed over their
 targets, and the folder is synced. A reader sees the old file or the new one; when ``replace`` has returned, a power cut
-takes nothing of it. A step that fails leaves the old files as they were.
+takes nothing of it. Up to the first rename a step that fails leaves the old files as they were; from then on each file
+is the old one or the new one, whole.
 
 Several groups take each step together: all are staged, then all synced, renamed, and their folders synced. So the file
 system commits its journal a few times instead of twice a group (a third cheaper, docs/benchmarks.md).
 
-A version is the file's identity: inode, time of change and size. A rename puts another inode in its place.
+A version is the file's identity: inode, time of its last write and size. A rename puts another inode in its place.
 """
 
 import contextlib

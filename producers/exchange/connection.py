@@ -2,9 +2,9 @@
 
 A ``Connection`` lives once. ``open`` connects and starts to read; ``subscribe`` and ``unsubscribe`` return when the
 exchange has acknowledged; ``delivered`` completes with the first kline, because an acknowledgement proves nothing.
-``ended`` completes, with the reason, when the connection can no longer be relied on: lost, silent, too old, or
-announced to close. Unless it is lost, it still reads until ``close``, so that a successor can take over before this one
-goes.
+``ended`` completes, with the reason, when the connection can no longer be relied on: lost, silent, too old, announced
+to close, or asked to by its line. Unless it is lost, it still reads until ``close``, so that a successor can take over
+before this one goes.
 """
 
 import asyncio

@@ -5,9 +5,9 @@ futures markets. Too much of it is answered 429, and with going on 418, a ban. S
 to agree, whether or not they share a broker: they keep a leaky bucket in a file, under ``flock``.
 
 - A request is allowed when the bucket has room. It leaks as fast as our share of the limit allows and holds ten seconds
-  of it, so that a burst is quick and no minute exceeds the share by much.
+  of it (at least 50), so that a burst is quick and no minute exceeds the share by much.
 - The exchange's own count, which comes with every answer (``X-MBX-USED-WEIGHT-1M``), includes what others behind the
-  same address use. Above four fifths of the limit everyone here waits and lets single requests look again.
+  same address use. Above four fifths of the limit everyone here waits until that count is ten seconds old.
 - 429 and 418 close the pool for all processes until ``Retry-After`` is over.
 - Work that can wait (a backfill) leaves half of the bucket to work that cannot.
 

@@ -1,1 +1,1 @@
-"""Gaps."""
+"""What a producer has and lacks of each series, and how it gets the rest over REST."""

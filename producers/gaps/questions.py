@@ -6,7 +6,8 @@ patience doubles with every such repair, and falls back when a repair brings a t
 cost one small request each in ten minutes instead of one a minute.
 
 A candle that an answer should hold and does not, while later ones exist, is *absent*. It is asked for again a few
-times, ever more slowly, and then let be. Without a later candle nothing is absent: it may still come.
+times, ever more slowly, and then let be. Without a later candle nothing is absent: it may still come. Only a history,
+or a listing, may begin later than it is asked for: what answers leave out at its beginning is noted and let be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ BEFORE_ITS_FIRST = "before its first candle"
 """Reason of the fact that tells how much of a history, or of a listing's first minute, the exchange never had."""
 
 _NO_CANDLE = "its row is no candle"
-_MAX_DOUBTFUL = 4  # answers in a row with rows that are no candles, before what is not in them counts as absent
+_MAX_DOUBTFUL = 4  # answers in a row that may have left something out, before what is not in them counts as absent
 
 
 class Patience(NamedTuple):

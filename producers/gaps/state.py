@@ -59,7 +59,7 @@ class SeriesState:
     published: Spans = field(default_factory=Spans)  # what the broker has answered for, or is absent
     absences: list[Absence] = field(default_factory=list)  # what is still asked for again
     not_before_ms: int = 0  # no question before
-    doubtful_answers: int = 0  # how many answers in a row held rows that are no candles
+    doubtful_answers: int = 0  # how many answers in a row may have left something out
     question: Question | None = None  # the one that is under way
     may_begin_later: bool = False  # nothing says that there are candles at its beginning: a listing may be younger
     ending: Ending | None = None  # only while it ends

@@ -1,8 +1,9 @@
 """Checkpoints: up to where each series is published without a gap, kept in the broker.
 
 A producer writes, for each of its series, up to where all candles are published or absent. It never claims more than
-the broker has answered for, so a stale value only means that some candles are fetched once more. When the broker
-has lost it (a new server, a flush), the writers tell where the newest candle on disk ends (``Keys.stored``).
+the broker has answered for, so a stale value only means that some candles are fetched once more. When the broker has
+lost it (a new server, a flush), the writers tell where the candles on disk end, or have their first hole
+(``Keys.stored``).
 """
 
 import logging
@@ -35,7 +36,7 @@ class Known:
     checkpoints_ms: Mapping[Series, int] = field(default_factory=dict)  # up to where each is published without a gap
     ended: frozenset[Series] = frozenset()
     began_ms: Mapping[Series, int] = field(default_factory=dict)  # when those began that have no checkpoint yet
-    stored_to_ms: Mapping[Series, int] | None = None  # where the newest candle on disk ends; None: no writer has said
+    stored_to_ms: Mapping[Series, int] | None = None  # where its candles on disk end; None: no writer has said
     listed_ms: int | None = None  # exchange time when this share last looked its symbols up; None: never
 
     def is_new(self, series: Series) -> bool:

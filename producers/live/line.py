@@ -113,8 +113,8 @@ class Line:
     async def _try_until_delivering(self) -> Connection:
         """The first connection that delivers.
 
-        One that was acknowledged and is silent stays open until another one delivers, so that a line of quiet series
-        misses nothing while it is doubted.
+        The last that was acknowledged and is silent stays open until another one delivers, so that a line of quiet
+        series misses nothing while it is doubted.
         """
         silent: Connection | None = None
         try:

@@ -1,8 +1,8 @@
 """Where each series continues after a start, and what ended while nobody listened.
 
-In this order: at its checkpoint; where its newest candle on disk ends, if the broker has forgotten; at the first
-candle of a symbol that was listed after the list was last read; as far back as ``history`` says, or now. Only the
-first start of a series looks back.
+In this order: at its checkpoint; where its candles on disk end, or have their first hole, if the broker has forgotten;
+at the first candle of a symbol that was listed after the list was last read; as far back as ``history`` says, or now.
+Only the first start of a series looks back.
 """
 
 import logging

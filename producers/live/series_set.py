@@ -60,8 +60,8 @@ class SeriesSet:
         self._list_at = self._everything_at = 0.0
         self._warn = SayOnce(log.warning)
 
-    async def run(self) -> None:
-        """Keep everything up to date for as long as the process lives."""
+    async def run(self, look_seconds: float = _LOOK_SECONDS) -> None:
+        """Keep everything up to date for as long as the process lives; it looks after that every ``look_seconds``."""
         await self._read_changes()
         await self._apply(0)
         while True:
@@ -73,7 +73,7 @@ class SeriesSet:
                 await self._apply(now_ms)
             await self._resume.look()
             await self.save()
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(look_seconds)
 
     async def save(self) -> None:
         """Write the checkpoint of every series to the broker; while it is away, nothing happens."""

@@ -75,12 +75,12 @@ class Publisher:
 
     @property
     def held(self) -> int:
-        """Candles that the broker has not answered for."""
+        """How many candles and facts the broker has not answered for."""
         return len(self._held)
 
     @property
     def has_room(self) -> bool:
-        """Whether less than half of the buffer is in use: room for what is fetched beside what comes live."""
+        """Whether at most half of the buffer is in use: room for what is fetched beside what comes live."""
         return len(self._held) <= self._max_held // 2
 
     def put(self, candle: Candle) -> bool:

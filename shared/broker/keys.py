@@ -16,10 +16,10 @@ class Keys:
 
     | key | kind | written by | read by |
     |---|---|---|---|
-    | candles | stream | producers; ``dead-letters requeue`` | writers (group), refill, replay, producers (verify) |
+    | candles | stream | producers; ``dead-letters requeue`` | writers (group), refill, replay, verify, ``status`` |
     | dead_letters | stream | writers; ``dead-letters requeue``, ``drop`` | ``dead-letters``, ``status`` |
-    | checkpoints | hash | producers | producers at their start, ``symbols`` |
-    | stored | hash | writers | producers at their start |
+    | checkpoints | hash | producers | producers when a series is new, ``symbols`` |
+    | stored | hash | writers | producers when a series is new |
     | symbols | hash | ``candlewick symbols`` | producers, ``symbols`` |
     | crash_count | hash | one writer | the same writer |
     | heartbeat | string that expires | every process its own | ``status``, ``health`` |
@@ -40,7 +40,7 @@ class Keys:
         return f"{self.prefix}:progress:{{{market}}}"
 
     def stored(self, market: Market) -> str:
-        """Hash of a market's series: where the newest candle on disk ends, as a writer found it."""
+        """Hash of a market's series: where its candles on disk end, or its first hole, as a writer found it."""
         return f"{self.prefix}:stored:{{{market}}}"
 
     def symbols(self, market: Market) -> str:
@@ -48,7 +48,7 @@ class Keys:
         return f"{self.prefix}:symbols:{{{market}}}"
 
     def crash_count(self, consumer: str) -> str:
-        """Hash of how often a writer has started since it last stored anything (``consumer.recovery.poison``)."""
+        """Hash of how often a writer has started since a flush last stored something (``consumer.recovery.poison``)."""
         return f"{self.prefix}:starts:{consumer}"
 
     def heartbeat(self, role: str, name: str) -> str:

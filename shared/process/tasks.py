@@ -61,10 +61,10 @@ class Tasks:
         await cancel(self._running)
 
 
-async def cancel(tasks: "Iterable[asyncio.Task[Any]]") -> None:
-    """Cancel tasks, and wait until all have ended; what they raise stays theirs."""
+async def cancel(tasks: "Iterable[asyncio.Task[Any]]", told_again_seconds: float = _TOLD_AGAIN_SECONDS) -> None:
+    """Cancel tasks, again and again, and wait until all have ended; what they raise stays theirs."""
     waiting = {task for task in tasks if not task.done()}
     while waiting:
         for task in waiting:
             task.cancel()
-        _, waiting = await asyncio.wait(waiting, timeout=_TOLD_AGAIN_SECONDS)
+        _, waiting = await asyncio.wait(waiting, timeout=told_again_seconds)

@@ -157,7 +157,8 @@ class WriterSettings(Section):
     batch_candles: Annotated[int, Field(ge=1)] = Field(50_000, description="a flush begins at so many candles")
     claim_seconds: Seconds = Field(60.0, description="entries idle for so long are taken over from another writer")
     tries: Annotated[int, Field(ge=1, le=1000)] = Field(
-        5, description="how often an entry may end the writer, or fail by an internal error, before it is a dead letter"
+        5,
+        description="how often an entry may fail by an internal error, or end the writer, before it is tried alone",
     )
     threads: Annotated[int, Field(ge=1, le=64)] = Field(2, description="partitions written at the same time")
     cache_mb: Annotated[int, Field(ge=0)] = Field(256, description="most memory for partitions kept between flushes")

@@ -1,1 +1,1 @@
-"""Server."""
+"""The simulated exchange's sockets: its three markets over WebSocket and REST, and its controls."""

@@ -133,6 +133,6 @@ def _one_of(body: Mapping[str, Any], name: str, allowed: Any) -> Any:
 
 def _texts(body: Mapping[str, Any], name: str) -> list[str]:
     value = body.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise CandlewickError(f"{name} is {value!r}: allowed is a list of symbols")
     return value

@@ -70,9 +70,9 @@ class Mishaps:
     def _any_connection(self, name: str) -> ClientConnection | None:
         connections = self._exchange.connections
         if name == "silent_connection":
-            connections = [one for one in connections if not one.is_silent]
+            connections = [each for each in connections if not each.is_silent]
         elif name == "silent_channel":
-            connections = [one for one in connections if one.speaking_channels]
+            connections = [each for each in connections if each.speaking_channels]
         return self._random.choice(connections) if connections else None
 
     def _list(self) -> bool:

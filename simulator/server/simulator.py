@@ -76,7 +76,9 @@ class Simulator(Exchange):
         await self._tasks.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
-                await asyncio.gather(*(one.close() for one in tuple(self.connections)), return_exceptions=True)
+                await asyncio.gather(
+                    *(connection.close() for connection in tuple(self.connections)), return_exceptions=True
+                )
         self.drop_connections()
         if self._runner is not None:
             await self._runner.cleanup()

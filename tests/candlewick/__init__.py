@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""The commands as a user runs them, and whole pipelines with their beginnings and ends."""

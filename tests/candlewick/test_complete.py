@@ -80,14 +80,14 @@ def test_with_every_fault_at_once_a_day_of_thirty_series_ends_without_a_missing_
     audited = candlewick("audit", "--config", path, "--to", NEXT_DAY)
     assert audited.returncode == 0, audited.stdout
     found = audits(settings, end_ms)
-    assert sum(one.tally.missing for one in found) == 0
+    assert sum(audit.tally.missing for audit in found) == 0
     for one in found:
         truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         assert stored(settings.candles_folder, one.series) == truth, one.series
         assert one.tally.absent == one.tally.expected - len(truth), one.series
-    assert sum(one.tally.absent for one in found) > 10
-    assert sum(one.tally.present for one in found) > 9_000
-    assert any(one.ended for one in found)
+    assert sum(audit.tally.absent for audit in found) > 10
+    assert sum(audit.tally.present for audit in found) > 9_000
+    assert any(audit.ended for audit in found)
     broken = sum(met["injected"].get(name, 0) for name in ("drop", "close", "shutdown", "silent_connection"))
     assert broken > 15, "a connection every few seconds"
     assert not {"no_close", "late_close", "corrupt", "truncated", "duplicate", "out_of_order"} - met["injected"].keys()
@@ -151,9 +151,9 @@ def test_a_ban_is_obeyed_by_all_shown_in_status_and_holds_up_no_live_candle(
     closing = {"pool": "futures", "status": status, "seconds": 25}
     httpx.post(f"{address}/control/rest", json=closing, timeout=30).raise_for_status()
     wait_until(lambda: reported(settings, "rest_status") == status, 60)
-    before = sum(one.tally.present for one in audits(settings, None))
+    before = sum(audit.tally.present for audit in audits(settings, None))
     assert f"REST answers {status}: nothing is asked for" in candlewick("status", "--config", path).stdout
-    wait_until(lambda: sum(one.tally.present for one in audits(settings, None)) > before + 5, 60)
+    wait_until(lambda: sum(audit.tally.present for audit in audits(settings, None)) > before + 5, 60)
     assert control(address)["weights"]["futures"]["closed_seconds"] > 0, (
         "live candles came while nothing could be asked"
     )
@@ -196,7 +196,7 @@ def test_every_symbol_of_a_real_list_is_recorded_while_symbols_come_and_go(
     wait_until(lambda: dataset.metadata(eth).end_ms is None, 30)
     until_ms = listed_ms + 2 * MINUTE_MS
     wait_until(lambda: reported(settings, "event_time_ms") > until_ms and reported(settings, "missing") == 0, 120)
-    wait_until(lambda: all(one.is_good for one in audits(settings, until_ms)), 60)
+    wait_until(lambda: all(audit.is_good for audit in audits(settings, until_ms)), 60)
     assert control(address)["accepted"] == 7
 
 
@@ -218,7 +218,7 @@ def test_a_first_start_reaches_back_and_a_broker_that_forgot_everything_is_told_
     producer = start("produce", "coin_futures", "--config", path)
     noon_ms = JUNE_30 + 12 * HOUR_MS
     wait_until(lambda: is_complete(settings, 4, noon_ms), 60)
-    btc, hourly, daily, weekly = (one.span.begin_ms for one in audits(settings, noon_ms))
+    btc, hourly, daily, weekly = (audit.span.begin_ms for audit in audits(settings, noon_ms))
     assert 29 * HOUR_MS < noon_ms - btc < 31 * HOUR_MS
     assert 20 * DAY_MS < noon_ms - hourly < 22 * DAY_MS
     assert 20 * DAY_MS < noon_ms - daily < 23 * DAY_MS

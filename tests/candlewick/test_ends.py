@@ -64,7 +64,7 @@ def test_a_second_signal_ends_a_writer_at_once_and_nothing_is_lost(
     second = start("write")
     wait_until(lambda: lives(client, second) and pending(client, KEYS) == 0)
     rows = Dataset.in_folder(tmp_path / "data").rows(candles(1)[0].series)
-    assert rows.times.tolist() == [one.open_time_ms for one in candles(200)]
+    assert rows.times.tolist() == [candle.open_time_ms for candle in candles(200)]
     client.close()
 
 
@@ -88,7 +88,7 @@ def test_a_second_signal_ends_a_producer_at_once_and_its_successor_misses_nothin
     until_ms = held_from_ms + 10 * MINUTE_MS
     wait_until(lambda: control(address)["time_ms"] > until_ms + MINUTE_MS)
     wait_until(lambda: is_complete(settings, 4, until_ms), 60)
-    assert all(one.tally.absent == 0 for one in audits(settings, until_ms))
+    assert all(audit.tally.absent == 0 for audit in audits(settings, until_ms))
 
 
 @pytest.mark.timeout(300)
@@ -137,8 +137,8 @@ def test_a_broker_that_is_emptied_again_and_again_costs_no_candle(
     wait_until(lambda: is_complete(settings, 7, JUNE_30 + 10 * MINUTE_MS), 60)
     for _ in range(3):
         writer.send_signal(signal.SIGSTOP)
-        entries = {market: client.xlen(KEYS.candles(market)) for market in Market}
-        wait_until(lambda entries=entries: all(client.xlen(KEYS.candles(one)) > entries[one] for one in Market), 60)  # type: ignore[misc]
+        before = {market: client.xlen(KEYS.candles(market)) for market in Market}
+        wait_until(lambda old=before: all(client.xlen(KEYS.candles(m)) > old[m] for m in Market), 60)  # type: ignore[misc]
         client.flushall()
         writer.send_signal(signal.SIGCONT)
         now_ms = control(address)["time_ms"]

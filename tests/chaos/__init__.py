@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""The proofs from outside, a small part of each; and that they would see a loss."""

@@ -20,7 +20,7 @@ def test_whatever_breaks_for_half_a_minute_nothing_is_missing_doubled_or_differe
     folder = tmp_path / "run"
     folder.mkdir()
     outcome = run(folder, minutes=0.5, seed=3, speed=120)
-    assert [line for one in outcome.differences for line in one.lines()] == []
+    assert [line for difference in outcome.differences for line in difference.lines()] == []
     assert outcome.troubles == []
     assert outcome.is_good
     assert outcome.count("compared") > 19 * 30

@@ -79,17 +79,17 @@ def test_a_writer_stopped_in_the_middle_of_a_flush_and_woken_after_others_took_o
     settings = make_settings()
     with two_writers(settings, client, keys) as (first, second):
         consumer = consumer_of(client, keys, first)
-        publish(client, keys, [one for series in HELD for one in candles(3, series)])
+        publish(client, keys, [candle for series in HELD for candle in candles(3, series)])
         wait_until(lambda: all(minutes(settings, series) == [0, 1, 2] for series in HELD) and not pending(client, keys))
         log = tmp_path / "strace.log"
         with strace.attached(first.pid, log, injection=STOPPED[where]):
-            publish(client, keys, [one for series in HELD for one in candles(30, series, first=3)])
+            publish(client, keys, [candle for series in HELD for candle in candles(30, series, first=3)])
             wait_until(lambda: "stopped by SIGSTOP" in log.read_text(errors="replace"))
         assert psutil.Process(first.pid).status() == psutil.STATUS_STOPPED
         assert held_by(client, keys, consumer) == 30 * len(HELD)
         second.send_signal(signal.SIGCONT)
         for batch in range(20):  # more for the series whose locks are held, and for one whose is not
-            publish(client, keys, [one for series in HELD for one in candles(5, series, first=33 + 5 * batch)])
+            publish(client, keys, [candle for series in HELD for candle in candles(5, series, first=33 + 5 * batch)])
             publish(client, keys, candles(5, FREE, first=5 * batch))
             wait_until(lambda batch=batch: minutes(settings, FREE) == list(range(5 * batch + 5)))  # type: ignore[misc]
         wait_until(lambda: held_by(client, keys, consumer) == 0, 60)
@@ -110,7 +110,7 @@ def test_a_slow_disk_is_only_slow_even_when_others_claim_what_is_being_written(
         slow = "fsync:delay_enter=1500000:when=1+"  # microseconds
         with strace.attached(first.pid, tmp_path / "strace.log", injection=slow):
             for batch in range(4):
-                publish(client, keys, [one for series in HELD for one in candles(5, series, first=5 * batch)])
+                publish(client, keys, [candle for series in HELD for candle in candles(5, series, first=5 * batch)])
             wait_until(lambda: all(minutes(settings, series) == list(range(20)) for series in HELD), 90)
             wait_until(lambda: pending(client, keys) == 0, 90)
     assert all(minutes(settings, series) == list(range(20)) for series in HELD)

@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""From the streams to Parquet, and what is read there."""

@@ -19,14 +19,12 @@ import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
 
-import consumer.writer
 from consumer.group.dead_letters import dead_letters
 from shared.settings.model import Settings
 from tests.support.interruption import overtaken
@@ -38,13 +36,9 @@ IS_SEARCH = hypothesis_settings.get_current_profile_name() == "search"
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of all writers of the test; a read waits for a millisecond and not longer."""
-    clock = Clock()
-    fake = SimpleNamespace(monotonic=clock.monotonic, sleep=clock.sleep, time_ns=lambda: int(clock.seconds * 1e9))
-    monkeypatch.setattr(consumer.writer, "time", fake)
-    monkeypatch.setattr(consumer.writer, "_BLOCK_MS", 1)
-    return clock
+def clock() -> Clock:
+    """The clock of all writers of the test."""
+    return Clock()
 
 
 @pytest.fixture

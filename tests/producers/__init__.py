@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""From the exchange into the stream."""

@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""What both sides agree on, tested by itself."""

@@ -49,7 +49,7 @@ def test_candles_tile_time_without_gap_or_overlap(interval: Interval, time_ms: i
 @pytest.mark.parametrize("interval", list(Interval))
 def test_the_spelling_on_disk_leads_back_and_does_not_collide_when_case_is_folded(interval: Interval) -> None:
     assert Interval.from_disk(interval.on_disk) is interval
-    assert len({one.on_disk.lower() for one in Interval}) == len(Interval)
+    assert len({interval.on_disk.lower() for interval in Interval}) == len(Interval)
 
 
 @pytest.mark.parametrize("interval", list(Interval))

@@ -1,1 +1,1 @@
-"""Tests of the room of the same name."""
+"""The simulated exchange, held to what Binance does."""

@@ -18,4 +18,4 @@ def audits(settings: Settings, end_ms: int | None) -> list[SeriesAudit]:
 def is_complete(settings: Settings, series: int, end_ms: int) -> bool:
     """Whether so many series are known, or more, and nothing is missing of any of them up to a time."""
     found = audits(settings, end_ms)
-    return len(found) >= series and all(one.is_good for one in found)
+    return len(found) >= series and all(audit.is_good for audit in found)

@@ -60,7 +60,7 @@ class Exchange:
             self.grid.append(open_ms)
             open_ms = series.interval.end(open_ms)
         self.holes = frozenset(holes)
-        self.opens = [one for one in self.grid if one not in self.holes]
+        self.opens = [open_ms for open_ms in self.grid if open_ms not in self.holes]
         self.shown_at = shown_at or {}
         self.trades = trades
 
@@ -182,14 +182,14 @@ class Recorder:
         ripe = [one for one in self._answers if one[0] <= self._round]
         self._answers = [one for one in self._answers if one[0] > self._round]
         for _, asked_ms, ask, answer in ripe:
-            taken = [one for one in answer.candles if self.account.is_wanted(one) and self.take(one)]
+            taken = [candle for candle in answer.candles if self.account.is_wanted(candle) and self.take(candle)]
             notes = self.account.take_answer(ask, answer, taken, asked_ms)
             self.before += [note for note in notes if note.reason == BEFORE_ITS_FIRST]
             self.notes += [note for note in notes if note.reason != BEFORE_ITS_FIRST]
 
     def run(self, until_ms: int, step_ms: int = 1000, frames: Mapping[int, Iterable[int]] | None = None) -> None:
         """Let time go on; ``frames`` tells which candles' closing frames come at what time."""
-        coming = sorted((when, one) for when, opens in (frames or {}).items() for one in opens)
+        coming = sorted((when, open_ms) for when, opens in (frames or {}).items() for open_ms in opens)
         while self.now_ms < until_ms:
             now_ms = min(self.now_ms + step_ms, until_ms)
             while coming and coming[0][0] <= now_ms:
@@ -198,7 +198,7 @@ class Recorder:
 
     def live(self, opens: Iterable[int]) -> dict[int, list[int]]:
         """Closing frames that come in time."""
-        return {self.series.interval.end(one) + 40: [one] for one in opens}
+        return {self.series.interval.end(open_ms) + 40: [open_ms] for open_ms in opens}
 
     @property
     def absent(self) -> Spans:
@@ -224,11 +224,13 @@ def recorder(
     lost: Iterable[float] = (), holes: Iterable[float] = (), minutes: int = 10, series: Series = BTC, **options: Any
 ) -> Recorder:
     """A recorder that has run for some minutes, frames of some of which were lost, and some of which never were."""
-    missing = {minute(one) for one in (*lost, *holes)}
+    missing = {minute(number) for number in (*lost, *holes)}
     first = minute(options.pop("first", 0))
-    exchange = Exchange(series, first, minute(20_000), {minute(one) for one in holes}, **options.pop("exchange", {}))
+    exchange = Exchange(
+        series, first, minute(20_000), {minute(number) for number in holes}, **options.pop("exchange", {})
+    )
     found = Recorder(exchange, JUNE_30 + 10_000, **options)
-    frames = found.live(one for one in exchange.opens if one >= JUNE_30 and one not in missing)
+    frames = found.live(open_ms for open_ms in exchange.opens if open_ms >= JUNE_30 and open_ms not in missing)
     found.run(minute(minutes) + 500, 500, frames)
     return found
 

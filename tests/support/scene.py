@@ -110,7 +110,7 @@ class Scene(RuleBasedStateMachine):
         """The writer at a place; where there is none, or it ended, one is started."""
         writer = self.writers[place]
         if writer is None:
-            writer = self.writers[place] = Writer(self.settings)
+            writer = self.writers[place] = Writer(self.settings, clock=self.clock, block_ms=1)
             writer.reader.create_groups()
         return writer
 

@@ -1,1 +1,1 @@
-"""Tests of backfill."""
+"""The archive, what is planned and compared, and whole backfills."""

@@ -1,1 +1,1 @@
-"""Tests of dataset."""
+"""What is read, audited, measured and compacted, on real files."""

@@ -1,1 +1,1 @@
-"""Tests of group."""
+"""The consumer group on a real server: reading, dead letters, retention."""

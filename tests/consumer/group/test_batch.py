@@ -22,91 +22,91 @@ def ids(groups: dict[Series, list[Entry]]) -> list[bytes]:
 
 
 def test_a_flush_is_due_a_short_pause_after_the_first_entry() -> None:
-    one = batch()
-    assert one.due_in(0) is None
-    one.add(entries(1), now=100)
-    one.add(entries(2), now=100.4)
-    assert one.due(100.4) == {}
-    assert one.due_in(100.5) == 0
-    assert ids(one.due(100.5)) == [b"1-0", b"2-0"]
+    waiting = batch()
+    assert waiting.due_in(0) is None
+    waiting.add(entries(1), now=100)
+    waiting.add(entries(2), now=100.4)
+    assert waiting.due(100.4) == {}
+    assert waiting.due_in(100.5) == 0
+    assert ids(waiting.due(100.5)) == [b"1-0", b"2-0"]
 
 
 def test_a_series_that_failed_and_of_which_nothing_waits_any_more_is_never_due() -> None:
     """Else whoever asks how long to wait would not wait at all."""
-    one = batch()
-    one.retry(BTC, retry_at=5)
-    assert one.due_in(6) is None
-    assert one.failing == ()
+    waiting = batch()
+    waiting.retry(BTC, retry_at=5)
+    assert waiting.due_in(6) is None
+    assert waiting.failing == ()
 
 
 def test_a_full_batch_is_due_at_once() -> None:
-    one = batch(most=3)
-    one.add(entries(1, 2), now=100)
-    assert one.room == 1
-    one.add(entries(3), now=100)
-    assert (one.room, one.due_in(100)) == (0, 0)
-    assert len(ids(one.due(100))) == 3
+    waiting = batch(most=3)
+    waiting.add(entries(1, 2), now=100)
+    assert waiting.room == 1
+    waiting.add(entries(3), now=100)
+    assert (waiting.room, waiting.due_in(100)) == (0, 0)
+    assert len(ids(waiting.due(100))) == 3
 
 
 def test_the_pause_stretches_to_what_the_last_flush_cost_and_shrinks_again() -> None:
-    one = batch()
+    waiting = batch()
     for cost, pause in ((4.0, 4.0), (99.0, 10.0), (0.01, 0.5)):
-        one.add(entries(1), now=0)
-        one.remove(entries(1))
-        one.note_flush(cost)
-        one.add(entries(2), now=100)
-        assert one.due_in(100) == pause
-        one.remove(entries(2))
-        one.note_flush(cost)
+        waiting.add(entries(1), now=0)
+        waiting.remove(entries(1))
+        waiting.note_flush(cost)
+        waiting.add(entries(2), now=100)
+        assert waiting.due_in(100) == pause
+        waiting.remove(entries(2))
+        waiting.note_flush(cost)
 
 
 def test_a_series_that_could_not_be_written_waits_alone_and_holds_up_no_other() -> None:
-    one = batch()
-    one.add(entries(1) + entries(2, series=ETH), now=0)
-    one.remove(entries(2, series=ETH))
-    one.retry(BTC, retry_at=9)
-    one.note_flush(0)
-    assert one.due_in(1) == 8
-    one.add(entries(3) + entries(4, series=ETH), now=2)
-    assert ids(one.due(2.5)) == [b"4-0"]
-    assert ids(one.due(9)) == [b"1-0", b"3-0", b"4-0"]
-    one.remove(entries(1, 3))
-    assert one.failing == ()
+    waiting = batch()
+    waiting.add(entries(1) + entries(2, series=ETH), now=0)
+    waiting.remove(entries(2, series=ETH))
+    waiting.retry(BTC, retry_at=9)
+    waiting.note_flush(0)
+    assert waiting.due_in(1) == 8
+    waiting.add(entries(3) + entries(4, series=ETH), now=2)
+    assert ids(waiting.due(2.5)) == [b"4-0"]
+    assert ids(waiting.due(9)) == [b"1-0", b"3-0", b"4-0"]
+    waiting.remove(entries(1, 3))
+    assert waiting.failing == ()
 
 
 def test_trying_a_failing_series_again_does_not_forget_that_healthy_ones_wait() -> None:
-    one = batch()
-    one.add(entries(1), now=0)
-    one.retry(BTC, retry_at=1)
-    one.note_flush(0)
-    one.add(entries(2, series=ETH), now=0.9)
-    assert ids(one.due(1)) == [b"1-0"]
-    one.retry(BTC, retry_at=2)
-    one.note_flush(0)
-    assert ids(one.due(1.4)) == [b"2-0"]
+    waiting = batch()
+    waiting.add(entries(1), now=0)
+    waiting.retry(BTC, retry_at=1)
+    waiting.note_flush(0)
+    waiting.add(entries(2, series=ETH), now=0.9)
+    assert ids(waiting.due(1)) == [b"1-0"]
+    waiting.retry(BTC, retry_at=2)
+    waiting.note_flush(0)
+    assert ids(waiting.due(1.4)) == [b"2-0"]
 
 
 def test_failing_entries_fill_at_most_half_of_the_batch() -> None:
-    one = batch(most=10)
-    one.add(entries(*range(6)) + entries(*range(10, 14), series=ETH), now=0)
-    one.retry(BTC, retry_at=5)
-    assert one.forget_excess() == 6
-    assert one.room == 6
-    one.retry(ETH, retry_at=5)
-    assert one.forget_excess() == 0
-    assert one.failing == (ETH,)
+    waiting = batch(most=10)
+    waiting.add(entries(*range(6)) + entries(*range(10, 14), series=ETH), now=0)
+    waiting.retry(BTC, retry_at=5)
+    assert waiting.forget_excess() == 6
+    assert waiting.room == 6
+    waiting.retry(ETH, retry_at=5)
+    assert waiting.forget_excess() == 0
+    assert waiting.failing == (ETH,)
 
 
 def test_an_entry_claimed_from_ourselves_is_not_taken_twice() -> None:
-    one = batch()
-    one.add(entries(1, 2), now=0)
-    one.add(entries(2), now=0)
-    assert ids(one.everything()) == [b"1-0", b"2-0"]
+    waiting = batch()
+    waiting.add(entries(1, 2), now=0)
+    waiting.add(entries(2), now=0)
+    assert ids(waiting.everything()) == [b"1-0", b"2-0"]
 
 
 def test_forgetting_leaves_nothing_due() -> None:
-    one = batch()
-    one.add(entries(1), now=0)
-    one.retry(BTC, retry_at=1)
-    one.clear()
-    assert (len(one), one.due_in(99), one.everything()) == (0, None, {})
+    waiting = batch()
+    waiting.add(entries(1), now=0)
+    waiting.retry(BTC, retry_at=1)
+    waiting.clear()
+    assert (len(waiting), waiting.due_in(99), waiting.everything()) == (0, None, {})

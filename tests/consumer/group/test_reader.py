@@ -115,7 +115,7 @@ def test_dead_consumers_are_removed_unless_something_is_pending_for_them(broker:
     assert living.read(1, 1) == []
     assert remove_dead(broker, keys, (MARKET,), GROUP, "living", 60_000) == []
     wait_until(lambda: "gone" in remove_dead(broker, keys, (MARKET,), GROUP, "living", 0))
-    names = {one["name"] for one in broker.xinfo_consumers(keys.candles(MARKET), GROUP)}
+    names = {consumer["name"] for consumer in broker.xinfo_consumers(keys.candles(MARKET), GROUP)}
     assert names == {b"busy", b"living"}
     assert gone.read(1, 1) == [], "one that is alive after all goes on"
 

@@ -1,1 +1,1 @@
-"""Tests of recovery."""
+"""Replays, refills and poison, on a real server and real files."""

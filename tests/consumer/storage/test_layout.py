@@ -43,7 +43,9 @@ def test_names_sort_as_time_does(period: Period, one: int, other: int) -> None:
     assert names == [partition_name(period, min(one, other)), partition_name(period, max(one, other))]
 
 
-@pytest.mark.parametrize("interval", [one for one in Interval if one.typical_ms <= Interval.D1.typical_ms])
+@pytest.mark.parametrize(
+    "interval", [interval for interval in Interval if interval.typical_ms <= Interval.D1.typical_ms]
+)
 def test_a_partition_stays_near_fifteen_hundred_rows(interval: Interval) -> None:
     span = partition_span(partition_name(period_of(interval), JUNE_30))
     assert span is not None

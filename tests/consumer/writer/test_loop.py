@@ -10,9 +10,6 @@ from typing import Any
 import pytest
 import redis
 
-import consumer.journal
-import consumer.storage.candle_store
-import consumer.writer
 from consumer.storage.layout import series_folder
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
@@ -138,16 +135,14 @@ def test_a_series_that_stays_locked_is_named_and_others_go_on(
     client: Any,
     keys: Keys,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As a writer that is stopped in the middle of a flush holds it."""
-    monkeypatch.setattr(consumer.journal, "_LOCKED_LONG_SECONDS", 0.5)
     settings = make_settings()
     folder = settings.candles_folder / series_folder(BTC)
     folder.mkdir(parents=True)
     fd = os.open(folder, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    with caplog.at_level(logging.INFO), writing(settings):
+    with caplog.at_level(logging.INFO), writing(settings, speed=20):
         publish(client, keys, candles(3))
         for at in range(10):
             publish(client, keys, candles(1, ETH, first=at))

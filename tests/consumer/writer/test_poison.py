@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-import consumer.journal
 import consumer.storage.candle_store
 import consumer.writer
 from consumer.group.dead_letters import dead_letters
@@ -27,7 +26,6 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
     make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An internal error: nothing that passes the checks is known to be like this, so the merge is broken here."""
-    monkeypatch.setattr(consumer.journal, "_RETRY_SECONDS", 0.05)
     settings = make_settings(writer={"tries": 3})
     tried: list[int] = []
     real = rows_from_candles
@@ -40,7 +38,7 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
 
     monkeypatch.setattr(consumer.storage.candle_store, "rows_from_candles", merge)
     publish(client, keys, [*candles(3), make_candle(open_time_ms=JUNE_30 + 3 * MINUTE, close="666"), *candles(3, ETH)])
-    with writing(settings) as writer:
+    with writing(settings, speed=40) as writer:
         wait_until(lambda: stored(settings) == [0, 1, 2] and stored(settings, ETH) == [0, 1, 2])
         wait_until(lambda: client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 1)
         wait_until(lambda: pending(client, keys) == 0)
@@ -54,7 +52,6 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
 def test_an_internal_error_that_meets_everything_gives_nothing_up(
     make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer.journal, "_RETRY_SECONDS", 0.01)
     settings = make_settings(writer={"tries": 2})
     real = rows_from_candles
     tried: list[int] = []
@@ -65,7 +62,7 @@ def test_an_internal_error_that_meets_everything_gives_nothing_up(
 
     monkeypatch.setattr(consumer.storage.candle_store, "rows_from_candles", refuse)
     publish(client, keys, candles(3))
-    with writing(settings):
+    with writing(settings, speed=200):
         wait_until(lambda: len(tried) > 30)
         assert pending(client, keys) == 3
         assert client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 0

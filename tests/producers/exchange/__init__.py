@@ -1,1 +1,1 @@
-"""Tests of exchange."""
+"""Frames, connections, REST and its weight, over real sockets."""

@@ -77,7 +77,7 @@ def test_a_page_of_coin_margined_futures_fits_into_one_answer_from_whichever_end
     assert page.end_ms == page.covers_to_ms
     assert page.end_ms is not None
     assert page.end_ms - page.from_ms <= 200 * DAY_MS
-    assert sum(page.from_ms <= one < page.end_ms for one in wanted) <= page.limit
+    assert sum(page.from_ms <= open_ms < page.end_ms for open_ms in wanted) <= page.limit
 
 
 @given(wishes())
@@ -93,8 +93,8 @@ def test_other_markets_are_asked_without_an_end_so_that_what_follows_a_hole_is_i
 def answer_of(page: Page, series: Series, wanted: list[int]) -> list[int]:
     """What is behind a page: the oldest rows, or those nearest its end."""
     if page.end_ms is None:
-        return [one for one in wanted[:-1] if one >= page.from_ms][: page.limit]
-    rows = [one for one in wanted[:-1] if page.from_ms <= one < page.end_ms]
+        return [open_ms for open_ms in wanted[:-1] if open_ms >= page.from_ms][: page.limit]
+    rows = [open_ms for open_ms in wanted[:-1] if page.from_ms <= open_ms < page.end_ms]
     assert series.market is Market.COIN_FUTURES
     return rows[-page.limit :]
 

@@ -1,1 +1,1 @@
-"""Tests of gaps."""
+"""What is missing, asked for, answered and told, without a network."""

@@ -1,1 +1,1 @@
-"""Tests of live."""
+"""Series chosen, listened to, continued and remembered."""

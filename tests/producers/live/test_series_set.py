@@ -1,6 +1,7 @@
 """Which series are recorded and where they continue, against a real broker and an exchange that only lists."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,9 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-import producers.exchange.clock
 import producers.live.resume
-import producers.live.series_set
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.event_time import EventTime
 from producers.exchange.symbols import Listing
@@ -102,10 +101,10 @@ async def one_life(
     client = async_client(settings)
     line = Line(client, Keys(settings.broker.prefix), MARKET, share)
     account = GapTracker(5000, 600_000)
-    clock = ExchangeClock(EventTime(), exchange)
+    clock = ExchangeClock(EventTime(), exchange, monotonic=lambda: 1000 * time.monotonic())
     intake = Intake(outlet, account)
     roster = SeriesSet(Selection(MARKET, settings, share), ears, intake, line, verifier, exchange, clock)
-    running = asyncio.create_task(roster.run())
+    running = asyncio.create_task(roster.run(look_seconds=0.01))
     try:
         yield roster, line, account, outlet.facts
     finally:
@@ -115,12 +114,8 @@ async def one_life(
 
 
 @pytest.fixture
-def settings(
-    make_settings: Callable[..., Settings], client: Any, keys: Keys, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def settings(make_settings: Callable[..., Settings], client: Any, keys: Keys) -> Settings:
     """Everything that is listed is recorded; a writer has said that nothing is on disk."""
-    monkeypatch.setattr(producers.live.series_set, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(producers.exchange.clock, "_TIME_SECONDS", 0.0)
     client.hset(keys.stored(MARKET), "stored-at", 1)
     return make_settings(
         record=[{"market": MARKET, "symbols": ["*"], "intervals": ["1m"]}], exchange={"symbols_seconds": 0.01}

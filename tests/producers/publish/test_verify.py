@@ -124,7 +124,7 @@ async def test_while_nothing_happens_nothing_is_published_again_and_what_is_stor
         await ours.publish(candles(10, 13))
         assert not await ours.look()
         assert [item.open_time_ms for item in ours.publisher.resend.items.values() if isinstance(item, Candle)] == [
-            one.open_time_ms for one in candles(10, 13)
+            candle.open_time_ms for candle in candles(10, 13)
         ]
         source = EntryReader(client, KEYS, [MARKET], "writers", "one")
         assert len(source.read(2, 1)) == 2

@@ -1,1 +1,1 @@
-"""Tests of broker."""
+"""Entries, keys, heartbeats and pages, against a real server where they need one."""

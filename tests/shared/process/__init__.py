@@ -1,1 +1,1 @@
-"""Tests of process."""
+"""Backing off, stopping, and tasks that are owned."""

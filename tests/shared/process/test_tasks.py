@@ -4,13 +4,11 @@ import asyncio
 
 import pytest
 
-import shared.process.tasks
 from shared.process.tasks import Tasks, cancel
 
 
-async def test_a_task_that_swallows_its_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_swallows_its_cancellation_is_told_again() -> None:
     """As a library does that meets it in a time-out of its own."""
-    monkeypatch.setattr(shared.process.tasks, "_TOLD_AGAIN_SECONDS", 0.01)
     told: list[int] = []
 
     async def stubborn() -> None:
@@ -25,7 +23,7 @@ async def test_a_task_that_swallows_its_cancellation_is_told_again(monkeypatch: 
 
     tasks = [asyncio.create_task(stubborn()), asyncio.create_task(failing())]
     await asyncio.sleep(0)
-    await asyncio.wait_for(cancel(tasks), 20)
+    await asyncio.wait_for(cancel(tasks, told_again_seconds=0.01), 20)
     assert len(told) == 3
 
 

@@ -1,1 +1,1 @@
-"""Tests of settings."""
+"""Settings from every source, and what is refused with which words."""

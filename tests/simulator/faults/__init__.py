@@ -1,1 +1,1 @@
-"""Tests of faults."""
+"""Each fault happens as it was asked for, and no other."""

@@ -201,7 +201,7 @@ async def test_a_hole_is_nowhere() -> None:
         opens = [frame["k"]["t"] for frame in await frames(socket, 50)]
         source = SyntheticSource(1, DEFAULT_SYMBOLS, holes=0.5)
         series = BTC._replace(market=Market.SPOT)
-        there = [one for one in source.opens(series, JUNE_30, opens[-1]) if source.kline(series, one)]
+        there = [open_ms for open_ms in source.opens(series, JUNE_30, opens[-1]) if source.kline(series, open_ms)]
         assert opens == there
 
 

@@ -106,7 +106,7 @@ async def test_a_symbol_that_comes_back_has_nothing_in_between_and_its_channel_g
         rows = await klines(client, interval="1s", startTime=JUNE_30, limit=1000)
         latest = await klines(client, interval="1s", limit=len(rows))
     times = [row[0] for row in rows]
-    assert opens == [one for one in times if opens[0] <= one <= opens[-1]]
+    assert opens == [open_ms for open_ms in times if opens[0] <= open_ms <= opens[-1]]
     assert max(after - before for before, after in pairwise(times)) >= 19_000
     assert {row[0] for row in latest} >= {one for one in times if one > back}, "backwards past the break"
     series = Series(Market.SPOT, "BTCUSDT", Interval.S1)

@@ -1,1 +1,1 @@
-"""Tests of server."""
+"""Its WebSockets and REST, over real sockets."""

@@ -51,11 +51,11 @@ async def test_the_last_row_is_never_taken_while_it_may_be_open(
     server.will([row(minute(0)), row(minute(1)), row(minute(2))])
     async with client(series.market) as rest:
         answer = await rest.klines(series, page(series, 0, 3), minute(3) - 1 - ago_ms)
-        assert [one.open_time_ms for one in answer.candles] == [minute(0), minute(1)]
+        assert [candle.open_time_ms for candle in answer.candles] == [minute(0), minute(1)]
         assert minute(2) <= answer.covered_to_ms < minute(3)
         assert not answer.is_doubtful
         answer = await rest.klines(series, page(series, 0, 3), minute(3))
-        assert [one.open_time_ms for one in answer.candles] == [minute(0), minute(1), minute(2)]
+        assert [candle.open_time_ms for candle in answer.candles] == [minute(0), minute(1), minute(2)]
         assert answer.covered_to_ms == minute(3)
 
 
@@ -65,7 +65,7 @@ async def test_an_answer_that_is_full_covers_as_far_as_its_last_row(server: Serv
         answer = await rest.klines(BTC, page(BTC, 0, 3), LATE)
         assert answer.covered_to_ms == minute(10)
         answer = await rest.klines(BTC, page(BTC, 0, 3), minute(8))
-        assert [one.open_time_ms for one in answer.candles] == [minute(0), minute(7)]
+        assert [candle.open_time_ms for candle in answer.candles] == [minute(0), minute(7)]
         assert answer.covered_to_ms == minute(8)
         answer = await rest.klines(BTC, page(BTC, 0, 4), LATE)
         assert answer.covered_to_ms == minute(4)
@@ -84,7 +84,7 @@ async def test_rows_in_any_order_and_twice_are_sorted(server: Server, client: Ca
     server.will([row(minute(at)) for at in (2, 0, 1, 0)])
     async with client() as rest:
         answer = await rest.klines(BTC, page(BTC, 0, 9), LATE)
-    assert [one.open_time_ms for one in answer.candles] == [minute(0), minute(0), minute(1), minute(2)]
+    assert [candle.open_time_ms for candle in answer.candles] == [minute(0), minute(0), minute(1), minute(2)]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_a_row_that_is_no_candle_makes_the_answer_doubtful_and_the_others_
     async with client() as rest:
         answer = await rest.klines(BTC, page(BTC, 0, 5), LATE)
         assert rest.counters.rows_refused == 1
-    assert [one.open_time_ms for one in answer.candles] == [minute(0), minute(2)]
+    assert [candle.open_time_ms for candle in answer.candles] == [minute(0), minute(2)]
     assert answer.is_doubtful
 
 
@@ -143,6 +143,6 @@ async def test_recorded_answers_of_the_real_exchange_are_read_whole(
                 continue
             answer = await rest.klines(series, Page(rows[0][0], None, 1500, LATE), LATE)
             assert not answer.is_doubtful
-            assert [one.open_time_ms for one in answer.candles] == [one[0] for one in rows]
-            assert [one.end_time_ms for one in answer.candles] == [one[6] + 1 for one in rows]
-            assert [one.close for one in answer.candles] == [one[4] for one in rows]
+            assert [candle.open_time_ms for candle in answer.candles] == [row[0] for row in rows]
+            assert [candle.end_time_ms for candle in answer.candles] == [row[6] + 1 for row in rows]
+            assert [candle.close for candle in answer.candles] == [row[4] for row in rows]

@@ -29,7 +29,7 @@ async def test_symbols_are_read_and_a_body_without_them_is_no_empty_list(
 ) -> None:
     server.will({"symbols": [{"symbol": "BTCUSDT", "status": "TRADING"}]})
     async with client() as rest:
-        assert [one.symbol for one in await rest.listings()] == ["BTCUSDT"]
+        assert [listing.symbol for listing in await rest.listings()] == ["BTCUSDT"]
         server.will({"rateLimits": []})
         with pytest.raises(RestUnavailableError, match="holds no symbols"):
             await rest.listings()

@@ -28,40 +28,40 @@ def test_a_simulated_exchange_has_pools_of_its_own(budget: Callable[..., WeightB
 
 
 def test_two_processes_share_what_one_would_have_alone(budget: Callable[..., WeightBudget]) -> None:
-    one, other = budget(), budget()
+    spender, other = budget(), budget()
     spent = 0
-    while waits(one, 10) == 0 and waits(other, 10) == 0:
+    while waits(spender, 10) == 0 and waits(other, 10) == 0:
         spent += 20
     assert spent == pytest.approx(LIMIT * 0.5 / 6, abs=20)
 
 
 def test_what_is_charged_leaks_away_at_the_pace_of_our_share(budget: Callable[..., WeightBudget], clock: Clock) -> None:
-    one = budget()
-    first = spent_at_once(one)
+    spender = budget()
+    first = spent_at_once(spender)
     clock.now += 1
-    assert spent_at_once(one, 1) == pytest.approx(LIMIT * 0.5 / 60, abs=1)
+    assert spent_at_once(spender, 1) == pytest.approx(LIMIT * 0.5 / 60, abs=1)
     clock.now += 3600
-    assert spent_at_once(one) == first
+    assert spent_at_once(spender) == first
 
 
 def test_a_wait_is_as_long_as_it_has_to_be_and_no_longer(budget: Callable[..., WeightBudget], clock: Clock) -> None:
-    one = budget()
-    spent_at_once(one)
-    seconds = waits(one, 10)
+    spender = budget()
+    spent_at_once(spender)
+    seconds = waits(spender, 10)
     clock.now += seconds * 0.9
-    assert waits(one, 10) > 0
+    assert waits(spender, 10) > 0
     clock.now += seconds * 0.1 + 0.001
-    assert waits(one, 10) == 0
+    assert waits(spender, 10) == 0
 
 
 @pytest.mark.parametrize("patient", [False, True])
 def test_the_heaviest_request_goes_through_however_small_the_share(
     budget: Callable[..., WeightBudget], clock: Clock, *, patient: bool
 ) -> None:
-    one = budget(weight_share=0.0001, patient=patient)
+    spender = budget(weight_share=0.0001, patient=patient)
     for _ in range(3):
         clock.now += 86_400
-        assert waits(one, 40) == 0
+        assert waits(spender, 40) == 0
 
 
 def test_patient_work_leaves_half_of_the_bucket_to_others(budget: Callable[..., WeightBudget]) -> None:
@@ -108,10 +108,10 @@ async def test_acquire_waits_for_room_and_never_longer_than_a_look_takes(
         clock.now += seconds
 
     monkeypatch.setattr("producers.exchange.weight.asyncio.sleep", sleep)
-    one = budget(patient=True)
-    await one.close(60, 429)
+    spender = budget(patient=True)
+    await spender.close(60, 429)
     before = clock.now
-    await one.acquire(1)
+    await spender.acquire(1)
     assert clock.now - before == pytest.approx(60)
     assert max(slept) <= 5
 
@@ -120,10 +120,10 @@ async def test_acquire_waits_for_room_and_never_longer_than_a_look_takes(
 def test_a_refusal_closes_the_pool_for_all_processes_until_it_is_over(
     budget: Callable[..., WeightBudget], clock: Clock, status: int
 ) -> None:
-    one, other = budget(USDT), budget(COIN)
+    spender, other = budget(USDT), budget(COIN)
     assert waits(other, 1) == 0
-    run(one.close(120, status))
-    for each in (one, other, budget()):
+    run(spender.close(120, status))
+    for each in (spender, other, budget()):
         with pytest.raises(
             PoolClosedError, match=f"the exchange answers {status}: nothing is asked for 120 s"
         ) as error:
@@ -158,15 +158,15 @@ def test_a_pool_is_closed_for_a_second_at_least_and_four_days_at_most(
 def test_when_the_exchange_counts_four_fifths_everyone_waits_and_looks_again(
     budget: Callable[..., WeightBudget], clock: Clock
 ) -> None:
-    one, other = budget(), budget()
-    run(one.used(int(LIMIT * 0.79)))
+    spender, other = budget(), budget()
+    run(spender.used(int(LIMIT * 0.79)))
     assert waits(other, 1) == 0
-    run(one.used(int(LIMIT * 0.8)))
+    run(spender.used(int(LIMIT * 0.8)))
     assert waits(other, 1) == 10
     assert run(other.report()).used == LIMIT * 0.8
     clock.now += 10
     assert waits(other, 1) == 0
     run(other.used(3))
-    assert waits(one, 1) == 0
+    assert waits(spender, 1) == 0
     clock.now += 60
-    assert run(one.report()).used == 0
+    assert run(spender.report()).used == 0

@@ -39,7 +39,7 @@ def test_a_candle_that_came_and_was_refused_is_not_absent() -> None:
     account.expect(BTC, minute(0))
     (ask,) = account.questions(minute(3.5))
     account.start(ask)
-    came = [make_candle(open_time_ms=minute(one)) for one in (0, 2)]
+    came = [make_candle(open_time_ms=minute(number)) for number in (0, 2)]
     account.mark_received(came[1])
     (note,) = account.take_answer(ask, Answer(came, minute(3)), came[1:], minute(3.5))
     assert (note.from_ms, note.to_ms) == (minute(1), minute(2))
@@ -49,7 +49,7 @@ def test_a_candle_that_came_and_was_refused_is_not_absent() -> None:
 def test_an_answer_with_rows_that_are_no_candle_makes_nothing_absent_and_is_not_repeated_at_once() -> None:
     found = recorder(lost=[2, 3, 4], minutes=8, garbled={0, 1, 2})
     assert found.absent == Spans()
-    assert sorted(found.held) == [minute(one) for one in range(8)]
+    assert sorted(found.held) == [minute(number) for number in range(8)]
     assert 4 <= found.questions <= 8
 
 
@@ -68,7 +68,7 @@ def test_what_the_exchange_has_only_in_its_next_answer_is_not_beyond_the_answer_
 
 def test_an_absence_is_asked_for_again_ever_more_slowly_and_then_let_be() -> None:
     found = recorder(holes=[2], minutes=5)
-    found.run(minute(5000), 10_000, found.live(minute(one) for one in range(5, 5000)))
+    found.run(minute(5000), 10_000, found.live(minute(number) for number in range(5, 5000)))
     before = found.questions - len(found.again)
     noted = found.notes[0].noted_ms
     waits = [after - before for before, after in pairwise([noted, *found.again])]
@@ -82,8 +82,8 @@ def test_a_late_answer_to_such_a_question_that_brings_the_candle_is_taken() -> N
     late = {minute(2): minute(9), minute(3): minute(200)}
     found = recorder(lost=[2, 3], minutes=6, exchange={"shown_at": late})
     assert list(found.absent) == [(minute(2), minute(4))]
-    found.run(minute(500.5), 10_000, found.live(minute(one) for one in range(6, 500)))
-    assert sorted(found.held) == [minute(one) for one in range(500)]
+    found.run(minute(500.5), 10_000, found.live(minute(number) for number in range(6, 500)))
+    assert sorted(found.held) == [minute(number) for number in range(500)]
     assert len(found.again) == 4
     assert len(found.notes) == 1
 
@@ -113,5 +113,5 @@ def test_a_damaged_answer_about_an_absence_is_not_asked_for_in_a_tight_loop() ->
     found = recorder(holes=[2], minutes=5)
     assert list(found.absent) == [(minute(2), minute(3))]
     found.garbled = set(range(found.questions, 1000))
-    found.run(minute(60), 250, found.live(minute(one) for one in range(5, 60)))
+    found.run(minute(60), 250, found.live(minute(number) for number in range(5, 60)))
     assert len(found.again) <= 4

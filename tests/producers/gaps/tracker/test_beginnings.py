@@ -62,8 +62,8 @@ def test_a_restart_fetches_what_was_missed_in_pages_one_after_the_other(series: 
     exchange = Exchange(series, minute(-5000), minute(100), [minute(-1234)])
     found = Recorder(exchange, minute(0.2), resolved=False)
     found.account.resume(series, minute(-3000))
-    found.run(minute(30.1), 1000, found.live(minute(one) for one in range(30)))
-    assert sorted(found.held) == [one for one in exchange.opens if minute(-3000) <= one < minute(30)]
+    found.run(minute(30.1), 1000, found.live(minute(number) for number in range(30)))
+    assert sorted(found.held) == [open_ms for open_ms in exchange.opens if minute(-3000) <= open_ms < minute(30)]
     assert list(found.absent) == [(minute(-1234), minute(-1233))]
     assert len(found.asked) - len(found.again) <= 8
 
@@ -73,8 +73,8 @@ def test_a_history_that_is_longer_than_the_listing_is_no_hole(series: Series) ->
     exchange = Exchange(series, minute(-100), minute(100), [minute(-50)])
     found = Recorder(exchange, minute(0.2), resolved=False)
     found.account.resume(series, minute(-4000), may_begin_later=True)
-    found.run(minute(30.1), 1000, found.live(minute(one) for one in range(30)))
-    assert sorted(found.held) == [one for one in exchange.opens if one < minute(30)]
+    found.run(minute(30.1), 1000, found.live(minute(number) for number in range(30)))
+    assert sorted(found.held) == [open_ms for open_ms in exchange.opens if open_ms < minute(30)]
     assert list(found.absent) == [(minute(-50), minute(-49))]
 
 
@@ -105,7 +105,7 @@ def test_three_day_candles_are_expected_on_the_days_on_which_they_open(
     exchange = Exchange(series, first - 30 * DAY_MS, first + 60 * DAY_MS, [first + 9 * DAY_MS])
     found = Recorder(exchange, first + into_hours * HOUR_MS, refused=set(refused))
     found.run(first + 40 * DAY_MS, HOUR_MS)
-    assert {one for one in exchange.opens if first < one < first + 37 * DAY_MS} <= set(found.held)
+    assert {open_ms for open_ms in exchange.opens if first < open_ms < first + 37 * DAY_MS} <= set(found.held)
     assert list(found.absent) == [(first + 9 * DAY_MS, first + 12 * DAY_MS)]
     assert len(found.held) == len(set(found.held))
 

@@ -27,7 +27,7 @@ def test_what_is_missing_is_asked_for_once_more_before_a_series_ends() -> None:
     assert found.account.end(BTC, minute(5.5), "removed", with_open=False) == []
     assert found.account.is_ending(BTC)
     found.run(minute(8), 1000)
-    assert sorted(found.held) == [minute(one) for one in (0, 1, 3, 4)]
+    assert sorted(found.held) == [minute(number) for number in (0, 1, 3, 4)]
     assert list(found.absent) == [(minute(2), minute(3))]
     assert found.end is not None
     assert (found.end.from_ms, found.end.reason) == (minute(5), "removed")
@@ -35,10 +35,10 @@ def test_what_is_missing_is_asked_for_once_more_before_a_series_ends() -> None:
 
 def test_a_candle_within_its_grace_is_not_given_up_when_its_series_ends() -> None:
     found = Recorder(Exchange(BTC, JUNE_30, minute(99)), JUNE_30)
-    found.run(minute(5) + 500, 500, found.live(minute(one) for one in range(4)))
+    found.run(minute(5) + 500, 500, found.live(minute(number) for number in range(4)))
     assert found.account.end(BTC, found.now_ms, "removed", with_open=False) == []
     found.run(minute(6), 500)
-    assert sorted(found.held) == [minute(one) for one in range(5)]
+    assert sorted(found.held) == [minute(number) for number in range(5)]
     assert found.end is not None
     assert found.end.from_ms == minute(5)
 
@@ -48,12 +48,12 @@ def test_a_candle_within_its_grace_is_not_given_up_when_its_series_ends() -> Non
 def test_the_open_candle_of_a_delisted_series_is_waited_for(series: Series, *, comes: bool) -> None:
     found = Recorder(Exchange(series, minute(-5000), minute(6)), JUNE_30)
     found.account.resume(series, minute(-3000))
-    frames = found.live(minute(one) for one in range(5 + comes))
+    frames = found.live(minute(number) for number in range(5 + comes))
     found.run(minute(5.5), 500, frames)
     before = found.questions
     assert found.account.end(series, found.now_ms, "its status is BREAK", with_open=True) == []
     found.run(minute(9), 500, {when: one for when, one in frames.items() if when > minute(5.5)})
-    assert sorted(found.held) == [minute(one) for one in range(-3000, 6)]
+    assert sorted(found.held) == [minute(number) for number in range(-3000, 6)]
     assert found.end is not None
     assert found.end.from_ms == minute(6)
     assert found.questions == before + 1
@@ -67,7 +67,7 @@ def test_a_series_that_ended_long_ago_ends_though_nothing_follows_its_last_candl
     found.account.resume(series, minute(-8000))
     assert found.account.end(series, found.now_ms, "its status is BREAK", with_open=False) == []
     found.run(minute(60), 1000)
-    assert sorted(found.held) == [minute(one) for one in range(-8000, -7000)]
+    assert sorted(found.held) == [minute(number) for number in range(-8000, -7000)]
     assert found.end is not None
     assert found.end.from_ms == minute(-7000)
     assert found.questions <= 25
@@ -83,7 +83,7 @@ def test_an_answer_that_was_under_way_when_a_series_ended_is_not_its_last(market
     assert found.questions == 1
     assert found.account.end(series, found.now_ms, "its status is BREAK", with_open=True) == []
     found.run(minute(8), 500)
-    assert sorted(found.held) == [minute(one) for one in range(5)]
+    assert sorted(found.held) == [minute(number) for number in range(5)]
     assert found.end is not None
     assert found.end.from_ms == minute(5)
     assert found.questions == 2
@@ -112,8 +112,8 @@ def test_a_series_that_is_taken_up_again_while_it_ends_goes_on_where_it_was() ->
     found.account.end(BTC, found.now_ms, "removed", with_open=False)
     found.account.expect(BTC, minute(5.1))
     assert not found.account.is_ending(BTC)
-    found.run(minute(9) + 500, 500, found.live(minute(one) for one in range(5, 9)))
-    assert sorted(found.held) == [minute(one) for one in range(9)]
+    found.run(minute(9) + 500, 500, found.live(minute(number) for number in range(5, 9)))
+    assert sorted(found.held) == [minute(number) for number in range(9)]
     assert found.end is None
 
 

@@ -34,17 +34,17 @@ def test_a_lost_frame_is_asked_for_once_its_grace_is_over_and_not_a_moment_befor
 @pytest.mark.parametrize("series", [SPOT, BTC, COIN])
 def test_one_question_mends_many_gaps(series: Series) -> None:
     found = recorder(series=series, unanswered=set(range(1000)), minutes=2)
-    found.run(minute(9) + GRACE - 1000, 1000, found.live(minute(one) for one in (4, 5, 7)))
+    found.run(minute(9) + GRACE - 1000, 1000, found.live(minute(number) for number in (4, 5, 7)))
     found.unanswered, before = set(), found.questions
     found.run(minute(9.5), 1000)
-    assert sorted(found.held) == [minute(one) for one in range(9)]
+    assert sorted(found.held) == [minute(number) for number in range(9)]
     assert found.questions == before + 1
     assert (found.asked[before][1].page.from_ms, found.asked[before][1].page.limit) == (minute(2), 7)
 
 
 def test_what_came_is_never_put_again() -> None:
     found = recorder(lost=[2, 5], minutes=12)
-    assert sorted(found.held) == [minute(one) for one in range(12)]
+    assert sorted(found.held) == [minute(number) for number in range(12)]
 
 
 def test_a_question_under_way_is_not_put_a_second_time() -> None:
@@ -55,7 +55,7 @@ def test_a_question_under_way_is_not_put_a_second_time() -> None:
     assert account.questions(minute(5)) == account.questions(minute(50)) == []
     assert not account.has_question(minute(50))
     account.put_back(ask)
-    assert [one.series for one in account.questions(minute(50))] == [BTC]
+    assert [question.series for question in account.questions(minute(50))] == [BTC]
 
 
 def test_a_question_that_was_put_back_waits_until_it_may_be_put_again() -> None:
@@ -75,12 +75,12 @@ def test_small_questions_go_first_and_those_about_absences_last() -> None:
     account.expect(quick, minute(4))
     account.expect(absent, minute(3))
     account.mark_received(make_candle(absent, minute(4)))
-    (ask,) = [one for one in account.questions(minute(5.5)) if one.series == absent]
+    (ask,) = [question for question in account.questions(minute(5.5)) if question.series == absent]
     account.start(ask)
     assert account.take_answer(ask, Answer([], minute(4)), [], minute(5.5))
     for number in (5, 6):
         account.mark_received(make_candle(absent, minute(number)))
-    assert [(one.series, one.again) for one in account.questions(minute(7))] == [
+    assert [(question.series, question.again) for question in account.questions(minute(7))] == [
         (quick, False),
         (slow, False),
         (absent, True),
@@ -133,11 +133,11 @@ def test_a_series_that_the_exchange_halts_is_asked_about_seldom_and_nothing_of_i
 @pytest.mark.parametrize("series", [SPOT, BTC, COIN])
 def test_a_halt_that_is_over_is_noted_to_the_minute_and_recording_goes_on(series: Series) -> None:
     halted = range(30, 1530)
-    exchange = Exchange(series, JUNE_30, minute(2000), [minute(one) for one in halted])
+    exchange = Exchange(series, JUNE_30, minute(2000), [minute(number) for number in halted])
     found = Recorder(exchange, JUNE_30)
     found.run(minute(1700) + 5000, 5000, found.live(exchange.opens))
     assert list(found.absent) == [(minute(30), minute(1530))]
-    assert sorted(found.held) == [one for one in exchange.opens if one < minute(1700)]
+    assert sorted(found.held) == [open_ms for open_ms in exchange.opens if open_ms < minute(1700)]
     assert found.account.tally(found.now_ms).absent == len(halted)
 
 

@@ -17,7 +17,7 @@ from tests.support.gaps import COIN, GRACE, QUIET, Exchange, Recorder, grid_of, 
 
 
 def spans_of(series: Series, opens: Iterable[int]) -> Spans:
-    return Spans((one, series.interval.end(one)) for one in opens)
+    return Spans((open_ms, series.interval.end(open_ms)) for open_ms in opens)
 
 
 def test_the_tally_tells_due_from_missing() -> None:
@@ -123,10 +123,10 @@ def test_whatever_happens_every_candle_is_held_and_every_hole_and_nothing_else_i
     frames |= found.live(tail)
     found.run(interval.end(grid[-1]) + 1000, max(length // 9, 1000), frames)
     # then nothing is missing, and no more was asked than there were causes
-    wanted = [one for one in exchange.opens if one >= expected_from]
+    wanted = [open_ms for open_ms in exchange.opens if open_ms >= expected_from]
     assert set(wanted) <= set(found.held)
     is_history = bool(story.history) and reaches_back
-    expected_holes = spans_of(series, [one for one in holes if not is_history or one >= exchange.opens[0]])
+    expected_holes = spans_of(series, [open_ms for open_ms in holes if not is_history or open_ms >= exchange.opens[0]])
     before = Spans([(0, exchange.opens[0] if is_history else born)])
     noted = Spans(gap for note in found.absent for gap in before.gaps(note.begin_ms, note.end_ms))
     assert noted == expected_holes

@@ -24,8 +24,8 @@ def test_real_bodies_are_read_whole(real_data: Path, market: Market, listed: int
     found = parse_listings(market, body)
     assert found is not None
     assert len({one.symbol for one in found}) == len(found) == listed
-    assert sum(one.is_recorded for one in found) == recorded
-    assert sum(one.dated for one in found) == dated
+    assert sum(listing.is_recorded for listing in found) == recorded
+    assert sum(listing.dated for listing in found) == dated
     assert all((one.onboard_ms is None) == (market is Market.SPOT) for one in found)
     everything = group("*", market=market, contracts=["dated", "perpetual"])
     assert len(symbols([everything], (), found, market)) == recorded
@@ -36,7 +36,7 @@ def test_perpetual_contracts_of_any_kind_are_not_dated() -> None:
     body = {"symbols": [{"symbol": f"S{at}", "status": "TRADING", "contractType": k} for at, k in enumerate(kinds)]}
     found = parse_listings(USDT, body)
     assert found is not None
-    assert [one.dated for one in found] == [False, False, True, True, False, False]
+    assert [listing.dated for listing in found] == [False, False, True, True, False, False]
 
 
 def test_coin_margined_futures_tell_their_status_under_another_name() -> None:
