@@ -6,10 +6,10 @@ SECONDS ?= 60
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test format audit bench chaos crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format audit bench chaos crashes fuzz clean
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install:  ## the command .venv/bin/candlewick, and nothing more
 	@exec sh .ci/environment run
@@ -53,6 +53,9 @@ test: install-dev  ## formatting, lint, types, contracts and all tests
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -n 3
 
+test-lowest:  ## all tests with the lowest version of every dependency that pyproject.toml names
+	@exec sh .ci/environment lowest pytest -n 3
+
 format: install-dev  ## format and mend what a tool can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -74,4 +77,4 @@ fuzz: install-dev  ## a million hostile inputs for every parser, from SEED
 	@exec $(BIN)/python -m chaos fuzz --seed $(SEED)
 
 clean:  ## remove the environment and caches; recorded data stays
-	rm -rf .venv .mypy_cache .pytest_cache .pytest_tmp .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .pytest_tmp .ruff_cache .import_linter_cache .hypothesis

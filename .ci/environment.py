@@ -1,7 +1,8 @@
-"""Make ``.venv`` with Candlewick in it, or bring it up to date; then run a command of it, if one is given.
+"""Make an environment with Candlewick in it, or bring it up to date; then become a command of it, if one is given.
 
-``.ci/environment`` calls this with a Python that is new enough. An environment that another or a removed Python made,
-one that was moved here, and half of one are noticed and made anew. What fails or is interrupted leaves no half behind.
+``.ci/environment`` calls this with a Python that is new enough. It is ``.venv``, or ``.venv-lowest`` with the oldest
+dependencies. One that another or a removed Python made, one that was moved here, and half of one are noticed and made
+anew. What fails or is interrupted leaves no half behind.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 import venv
 from collections import deque
 from collections.abc import Iterator
@@ -22,9 +24,10 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / ".venv"
+KIND, *COMMAND = sys.argv[1:]
+FOLDER = ROOT / (".venv-lowest" if KIND == "lowest" else ".venv")
 PYTHON = FOLDER / "bin" / "python"
-EXTRAS = {"run": "simulator", "dev": "simulator,dev"}
+EXTRAS = {"run": "simulator", "dev": "simulator,dev", "lowest": "simulator,dev"}
 
 MAKER = f"Python {sys.version_info.major}.{sys.version_info.minor} in {sys.base_prefix}"
 _SHOWN_LINES = 40  # of what pip says from its first error on
@@ -72,7 +75,9 @@ def make() -> None:
     if FOLDER.exists() and not reason:
         return
     print(
-        f"make: .venv {reason}; making it anew with {MAKER}" if reason else f"make: creating .venv with {MAKER}",
+        f"make: {FOLDER.name} {reason}; making it anew with {MAKER}"
+        if reason
+        else f"make: creating {FOLDER.name} with {MAKER}",
         flush=True,
     )
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -83,11 +88,19 @@ def make() -> None:
         raise
 
 
+def lowest() -> list[str]:
+    """Each direct dependency at the lowest version that pyproject.toml allows, and at no other."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = {*project["dependencies"], *extras["simulator"], *extras["dev"]}
+    return sorted(requirement.replace(">=", "==") for requirement in named)
+
+
 def install(kind: str) -> None:
     """Install Candlewick and what this kind needs."""
-    print("make: installing Candlewick into .venv; the first time takes a minute or two", flush=True)
+    print(f"make: installing Candlewick into {FOLDER.name}; the first time takes a minute or two", flush=True)
     began = time.monotonic()
-    pip("--editable", f"{ROOT}[{EXTRAS[kind]}]")
+    pip("--editable", f"{ROOT}[{EXTRAS[kind]}]", *(lowest() if kind == "lowest" else ()))
     print(f"make: installed in {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -181,10 +194,11 @@ def main(kind: str, *command: str) -> int:
             make()
             if not stamp(kind).exists() or stamp(kind).read_text() != wanted():
                 install(kind)
-                for done in (kind, "run"):
-                    stamp(done).write_text(wanted())
+                stamp(kind).write_text(wanted())
+                if kind == "dev":
+                    stamp("run").write_text(wanted())
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"make: .venv cannot be made: {error}", file=sys.stderr)
+            print(f"make: {FOLDER.name} cannot be made: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:  # make was told the same and ends with it
             print("\nmake: interrupted; the next make goes on from here", file=sys.stderr)
@@ -194,4 +208,4 @@ def main(kind: str, *command: str) -> int:
     return 0
 
 
-sys.exit(main(*sys.argv[1:]))
+sys.exit(main(KIND, *COMMAND))
