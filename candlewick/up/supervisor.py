@@ -31,6 +31,7 @@ _BROKER_SECONDS = 1.0
 _PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a producer to hand over
 _WRITER_GRACE_SECONDS = 2.4
 _USER_ERROR = 2
+_ORDERLY_CODES = (0, -signal.SIGTERM)  # the signal itself ends a process that had not begun yet, and holds nothing
 _HEALTHY_SECONDS = 30.0
 
 
@@ -73,7 +74,7 @@ class Supervisor:
                 code = self._watch(None if seconds is None else time.monotonic() + seconds)
             finally:
                 self._stop_all()
-            any_failed = any(child.code != 0 for child in self._children)  # or was down
+            any_failed = any(child.code not in _ORDERLY_CODES for child in self._children)  # or was down
             return code or int(any_failed and not self._kill)
 
     def _watch(self, until: float | None) -> int:

@@ -66,13 +66,24 @@ def _entries(candlewick: Run) -> int:
 
 
 def test_without_an_exchange_it_keeps_trying_and_names_the_demo(
-    start: Start, tmp_path: Path, unused_tcp_port: int
+    start: Start, tmp_path: Path, refused_port: int
 ) -> None:
-    write_settings(tmp_path, f"http://127.0.0.1:{unused_tcp_port}", GROUPS)
+    write_settings(tmp_path, f"http://127.0.0.1:{refused_port}", GROUPS)
     up = start("up")
     wait_until(lambda: (tmp_path / "log").read_text().count("no klines from") == 3)
     log = (tmp_path / "log").read_text()
     assert log.count("`make demo` needs no exchange") == 3
+    up.terminate()
+    assert up.wait(15) == 0
+
+
+def test_stopped_before_its_processes_have_begun_is_an_orderly_end(
+    start: Start, tmp_path: Path, refused_port: int
+) -> None:
+    """A signal that meets a process before it can listen ends it: it holds nothing yet."""
+    write_settings(tmp_path, f"http://127.0.0.1:{refused_port}", GROUPS)
+    up = start("up")
+    wait_until(lambda: bool(psutil_family(tmp_path, "write")))
     up.terminate()
     assert up.wait(15) == 0
 

@@ -131,9 +131,9 @@ async def test_a_connection_that_lags_behind_its_successor_still_delivers_what_i
 
 
 async def test_an_exchange_that_cannot_be_reached_is_one_line_and_more_tries(
-    caplog: pytest.LogCaptureFixture, unused_tcp_port: int
+    caplog: pytest.LogCaptureFixture, refused_port: int
 ) -> None:
-    async with listening("", simulator=f"http://127.0.0.1:{unused_tcp_port}") as (listener, _):
+    async with listening("", simulator=f"http://127.0.0.1:{refused_port}") as (listener, _):
         with caplog.at_level(logging.WARNING):
             await listener.add_series(series(Market.SPOT, "AUSDT"))
             await until(lambda: listener.counters.attempts >= 4)
