@@ -6,7 +6,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format audit bench chaos crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format docs audit bench chaos crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ test-lowest:  ## all tests with the lowest version of every dependency that pypr
 format: install-dev  ## format and mend what a tool can mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: install-dev  ## write docs/commands.md anew, from the commands themselves
+	@$(BIN)/python -m tests.support.command_reference > docs/commands.md
 
 audit: install-dev  ## known vulnerabilities of what is installed, where their list can be had
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9' || true
