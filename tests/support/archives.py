@@ -26,7 +26,9 @@ def zipped(*texts: str | Sequence[str], method: int = zipfile.ZIP_DEFLATED) -> b
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", method) as archive:
         for number, text in enumerate(texts):
-            archive.writestr(f"{number}.csv", text if isinstance(text, str) else "\n".join(text) + "\n")
+            name = zipfile.ZipInfo(f"{number}.csv")  # of a fixed date: names of parametrized tests may hold the bytes
+            name.compress_type = method
+            archive.writestr(name, text if isinstance(text, str) else "\n".join(text) + "\n")
     return sink.getvalue()
 
 
