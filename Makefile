@@ -67,7 +67,7 @@ audit: install-dev  ## known vulnerabilities of what is installed, where their l
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9' || true
 	@exec $(BIN)/python .ci/audit.py
 
-bench: install-dev  ## ours, the old way and the floor, side by side
+bench: install-dev  ## ours, what people use and the best plain loop, side by side
 	@exec $(BIN)/python -m bench
 
 chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare with the truth

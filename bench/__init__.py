@@ -1,5 +1,5 @@
-"""Benchmarks: ours, the old way and the bare floor, side by side in one run. ``make bench`` prints the table.
+"""Benchmarks, side by side in one run: ours, what people use (the old way) and the best plain loop (the floor).
 
-Machines are shared and noisy, so what counts are the ratios: each contestant takes turns in several rounds, and the
-best round of each is compared.
+``make bench`` prints the table. Machines are shared and noisy, so what counts are the ratios: each contestant takes
+turns in several rounds, and the best round of each is compared.
 """

@@ -7,8 +7,8 @@ removing it. Every process writes its own and only its own.
 import os
 import socket
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, overload
 
 import orjson
 
@@ -41,11 +41,19 @@ class Rate:
         return round((count - first) * 60 / span, 1) if span > 0 else 0.0
 
 
+@overload
+def beat(client: SyncClient, keys: Keys, role: str, body: Mapping[str, Any]) -> None: ...
+@overload
+def beat(client: AsyncClient, keys: Keys, role: str, body: Mapping[str, Any]) -> Coroutine[Any, Any, None]: ...
 def beat(client: SyncClient | AsyncClient, keys: Keys, role: str, body: Mapping[str, Any]) -> Any:
     """Write this process's heartbeat. Over an asyncio client the call has to be awaited."""
     return client.set(keys.heartbeat(role, process_name()), orjson.dumps(body), ex=EXPIRE_SECONDS)
 
 
+@overload
+def fall_silent(client: SyncClient, keys: Keys, role: str) -> None: ...
+@overload
+def fall_silent(client: AsyncClient, keys: Keys, role: str) -> Coroutine[Any, Any, None]: ...
 def fall_silent(client: SyncClient | AsyncClient, keys: Keys, role: str) -> Any:
     """Take this process's heartbeat away, at its orderly end. Over an asyncio client the call has to be awaited."""
     return client.delete(keys.heartbeat(role, process_name()))

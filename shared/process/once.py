@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-Clock = Callable[[], float]
 _MAX_REMEMBERED = 1000  # texts that differ each time must not fill the memory
 
 
@@ -14,11 +13,14 @@ class SayOnce:
     """
 
     def __init__(
-        self, say: Callable[..., object], repeat_seconds: float | None = None, clock: Clock = time.monotonic
+        self,
+        say: Callable[..., object],
+        repeat_seconds: float | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say = say
         self._repeat_seconds = repeat_seconds
-        self._clock = clock
+        self._monotonic = monotonic
         self._said_at: dict[object, float] = {}
 
     def __call__(self, text: str, *values: object, same: object = None) -> None:
@@ -27,7 +29,7 @@ class SayOnce:
         ``same`` is what makes two sayings the same; by default the text with its values.
         """
         what = same if same is not None else text % values if values else text
-        now, said_at = self._clock(), self._said_at.get(what)
+        now, said_at = self._monotonic(), self._said_at.get(what)
         if said_at is None or (self._repeat_seconds is not None and now - said_at > self._repeat_seconds):
             if len(self._said_at) >= _MAX_REMEMBERED:
                 self._said_at.clear()
