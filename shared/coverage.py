@@ -94,7 +94,7 @@ class Coverage:
         self.absent.remove(begin_ms, end_ms)
 
     def move_grid(self, open_time_ms: int) -> bool:
-        """Count 3d candles from one that was seen, and say if they were not; other grids stay as they are."""
+        """Count 3d candles from one that was seen; whether they were counted otherwise before. Other grids stay."""
         is_other = self.grid.interval is Interval.D3 and self.grid.floor(open_time_ms) != open_time_ms
         if is_other:
             self.grid = Grid(Interval.D3, open_time_ms)

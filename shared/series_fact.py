@@ -1,7 +1,7 @@
 """What is known of a series besides its candles: when recording began, what the exchange never had, when it ended.
 
 Facts travel down the same stream as candles and are kept beside the dataset as the series' metadata, so that whoever
-audits it later knows what to expect (docs/design.md, "GapTracker"). Merging them does not depend on order: the
+audits it later knows what to expect (docs/design.md, "Series metadata"). Merging them does not depend on order: the
 earliest beginning counts, absences are united, and of a beginning and an end the one that was noted later decides
 whether a series has ended.
 """

@@ -97,6 +97,18 @@ def test_the_table_of_decisions_names_files_that_exist_and_few_of_them() -> None
     assert sum(map(len, answers)) / len(answers) <= 1.5
 
 
+def test_sections_that_docstrings_name_exist() -> None:
+    named = {
+        match
+        for room in ("shared", "producers", "consumer", "candlewick", "simulator", "chaos", "bench")
+        for path in (REPOSITORY / room).rglob("*.py")
+        for match in re.findall(r'(docs/\w+\.md), "([^"]+)"', path.read_text())
+    }
+    assert len(named) > 3
+    for document, section in named:
+        assert re.search(rf"^#+ {re.escape(section)}$", (REPOSITORY / document).read_text(), re.MULTILINE), section
+
+
 def test_the_index_leads_to_every_document() -> None:
     docs = REPOSITORY / "docs"
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (docs / "index.md").read_text()))

@@ -1,8 +1,8 @@
 """Missing candles, fetched over REST and sent down the same path as all others.
 
 The loop asks the gap tracker what is missing at the exchange's time and puts as many questions at a time as the
-settings allow. What comes is handed to the same intake, in the same form, and only while the publisher's buffer is less
-than half full: live candles go first. A row is taken only when the exchange's own clock, asked before the row was, is
+settings allow. What comes is handed to the same intake, in the same form, and only while the publisher's buffer is at
+most half full: live candles go first. A row is taken only when the exchange's own clock, asked before the row was, is
 past its end and grace, because the last row of an answer is normally still open and nothing marks it.
 
 The newest event time of the WebSocket says when there may be something to ask; ``/time`` decides, and steps in when the

@@ -2,7 +2,7 @@
 
 Pure: candles and times in, questions and facts out. The words are those of ``shared.coverage``; what to ask and what an
 answer means, ``producers.gaps.questions`` says. Nothing is asked twice at a time, and nothing in a tight loop: a series
-whose question brought nothing waits for its patience. Time is the exchange's (docs/design.md, "GapTracker").
+whose question brought nothing waits for its patience. Time is the exchange's (docs/design.md, "Completeness").
 """
 
 from collections.abc import Iterator, Sequence

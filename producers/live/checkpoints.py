@@ -63,14 +63,14 @@ class Checkpoints:
         """What is known now."""
         found = _text(await self._client.hgetall(self._keys.checkpoints(self._market)))
         stored = _text(await self._client.hgetall(self._keys.stored(self._market)))
-        safe: dict[Series, int] = {}
+        published_to: dict[Series, int] = {}
         began: dict[Series, int] = {}
         ended = set()
         for name, value in found.items():
             series = series_of_field(self._market, name)
             time_text, _, state = value.partition(" ")
             if series is not None and time_text.isdigit():
-                (began if state == _BEGAN else safe)[series] = int(time_text)
+                (began if state == _BEGAN else published_to)[series] = int(time_text)
                 if state == _ENDED:
                     ended.add(series)
         every_listed = [value for name, value in found.items() if name.startswith(_LISTED_AT) and value.isdigit()]
@@ -78,7 +78,7 @@ class Checkpoints:
         ends = {series_of_field(self._market, name): int(value) for name, value in stored.items() if value.isdigit()}
         stored_to = {series: end_ms for series, end_ms in ends.items() if series is not None}
         return Known(
-            safe,
+            published_to,
             frozenset(ended),
             began,
             stored_to if STORED_AT in stored else None,

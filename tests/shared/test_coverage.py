@@ -104,3 +104,14 @@ def test_the_first_open_time_at_or_after_a_time(interval: Interval) -> None:
 def test_tallies_add_up() -> None:
     assert Tally.sum([Tally(5, 2, 1, 1, 1), Tally(1, 1, 0, 0, 0)]) == Tally(6, 3, 1, 1, 1)
     assert Tally.sum([]) == Tally()
+
+
+def test_a_3d_grid_that_proves_to_be_another_leaves_no_part_of_a_candle_missing() -> None:
+    """Such a part can be no answer's: it would be asked for again and again."""
+    coverage = Coverage(Interval.D3, 0)
+    coverage.add(0, 9 * DAY_MS)
+    assert coverage.move_grid(10 * DAY_MS)
+    assert not coverage.move_grid(13 * DAY_MS)
+    gaps = coverage.gaps(16 * DAY_MS)
+    assert [gap.begin_ms // DAY_MS for gap in gaps] == [-2, 10], "each begins with a candle that an answer can hold"
+    assert gaps[-1].end_ms == 16 * DAY_MS
