@@ -88,6 +88,10 @@ def test_the_command_reference_is_what_the_command_line_says() -> None:
     assert (REPOSITORY / "docs" / "commands.md").read_text() == command_reference(), "make docs"
 
 
+def test_no_help_text_has_a_part_in_brackets_that_a_terminal_takes_for_markup_and_hides() -> None:
+    assert re.findall(r"\[[a-z][^\]\n]*\](?!\()", command_reference()) == []
+
+
 def test_the_table_of_decisions_names_files_that_exist_and_few_of_them() -> None:
     text = (REPOSITORY / "docs" / "design.md").read_text().partition("## Where is it decided")[2].partition("\n## ")[0]
     answers = [re.findall(r"[\w/]+\.py", row.split("|")[2]) for row in text.splitlines() if row.startswith("| ")][1:]

@@ -25,7 +25,7 @@ def audit(
     market: options.MarketOrAll = None,
     symbols: Annotated[
         list[str] | None,
-        typer.Argument(parser=parse_symbol, metavar="[SYMBOL...]", help="Only these. [default: all]"),
+        typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="Only these. All by default."),
     ] = None,
     start: options.From = None,
     end: options.To = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at entries that could not be stored, put them back or drop them.")
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids as `list` shows them.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids as `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All of the market's letters.")]
 
 
@@ -24,7 +24,7 @@ All = Annotated[bool, typer.Option("--all", help="All of the market's letters.")
 def list_letters(
     market: Annotated[
         Market | None,
-        typer.Argument(parser=parse_market, metavar="[MARKET]", help="Only this market. [default: all]"),
+        typer.Argument(parser=parse_market, metavar="MARKET", help="Only this market. All by default."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, a letter a line.")] = False,
     config: Config = None,

@@ -30,7 +30,7 @@ _TIME: Any = {"metavar": "TIME", "show_default": False}
 
 MarketName = Annotated[Market, typer.Argument(parser=parse_market, metavar="MARKET", help=_MARKETS)]
 MarketOrAll = Annotated[
-    Market | None, typer.Argument(parser=parse_market, metavar="[MARKET]", help=f"{_MARKETS} [default: all]")
+    Market | None, typer.Argument(parser=parse_market, metavar="MARKET", help=f"{_MARKETS} All by default.")
 ]
 SymbolName = Annotated[str, typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="As the exchange lists it.")]
 IntervalName = Annotated[Interval, typer.Argument(**INTERVAL, help="As the exchange spells it, such as 1m.")]
@@ -49,7 +49,7 @@ OnlyInterval = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Settings file. [default: candlewick.toml]", show_default=False),
+    typer.Option("--config", "-c", help="Settings file; candlewick.toml by default.", show_default=False),
 ]
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Data folder.", show_default=False)]
 Broker = Annotated[

@@ -25,7 +25,8 @@ def read(
     end: options.To = None,
     tail: Annotated[int | None, typer.Option(help="Only the last so many.", min=1, show_default=False)] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help=f"{', '.join(_FORMATS)}. [default: by the output's name, else table]")
+        str | None,
+        typer.Option("--format", help=f"{', '.join(_FORMATS)}; by default as the output is named, else table."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default=False)

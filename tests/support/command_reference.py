@@ -40,16 +40,14 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _usage(argument: Any) -> str:
-    if argument.metavar:
-        return str(argument.metavar)
-    name = argument.name.upper()
+    name = (argument.metavar or argument.name.upper()) + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 
 def _cell(part: Any) -> str:
     text = _text(getattr(part, "help", None))
     default = part.default
-    is_shown = default not in (None, False, "", ()) and not callable(default) and "[default" not in text
+    is_shown = default not in (None, False, "", ()) and not callable(default) and "by default" not in text
     return f"{text} Default: `{default}`." if is_shown else text
 
 
