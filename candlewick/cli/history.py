@@ -13,7 +13,7 @@ from shared.interval import Interval
 def backfill(
     market: options.MarketName,
     symbols: Annotated[
-        list[str], typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="As the exchange lists them.")
+        list[str], typer.Argument(parser=parse_symbol, metavar="SYMBOL...", help="As the exchange lists them.")
     ],
     interval: Annotated[
         list[Interval], typer.Option(help="At this interval; may be repeated.", show_default=False, **options.INTERVAL)

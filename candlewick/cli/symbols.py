@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="See and change which symbols are recorded, while it runs, on every host.")
 
 Symbols = Annotated[
-    list[str], typer.Argument(metavar="SYMBOL", help="Names as the exchange lists them, or patterns as in '*USDT'.")
+    list[str], typer.Argument(metavar="SYMBOL...", help="Names as the exchange lists them, or patterns as in '*USDT'.")
 ]
 
 

@@ -40,7 +40,7 @@ def _commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _usage(argument: Any) -> str:
-    name = (argument.metavar or argument.name.upper()) + ("..." if argument.nargs == -1 else "")
+    name = (argument.metavar or argument.name.upper()).removesuffix("...") + ("..." if argument.nargs == -1 else "")
     return name if argument.required else f"[{name}]"
 
 
