@@ -13,6 +13,7 @@ from shared.errors import StoreError
 from shared.process.locks import leads_to, try_lock
 
 _MAX_WRITERS = 1000
+_TRIES = 100  # a folder that is made while another process tidies up
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -111,12 +112,13 @@ def sync_folder(path: Path) -> None:
 
 
 def open_folder(path: Path) -> int:
-    """A descriptor of a folder, made if need be."""
-    try:
-        return os.open(path, _OPEN_FOLDER)
-    except FileNotFoundError:
-        make_folders(path)
-        return os.open(path, _OPEN_FOLDER)
+    """A descriptor of a folder, made if need be, and made again if somebody removed it meanwhile."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, _OPEN_FOLDER)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # mkdir says so of what is gone when it looks
+            make_folders(path)
+    return os.open(path, _OPEN_FOLDER)
 
 
 def write_new(path: Path, content: bytes) -> int:

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,23 @@ def test_staged_files_that_nobody_owns_are_swept_and_a_living_writer_s_are_not(t
     assert files(tmp_path) == ["writer-2/0"]
     again.close()
     two.close()
+
+
+def test_writers_that_start_at_one_moment_each_get_a_folder_of_their_own(tmp_path: Path) -> None:
+    """Each makes a folder before it locks it, and removes those that nobody has locked."""
+    together = threading.Barrier(4, timeout=20)
+
+    def begin(parent: Path) -> int:
+        together.wait()
+        staging = Staging(parent)
+        together.wait()
+        staging.close()
+        return staging.number
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(100):
+            begun = [pool.submit(begin, tmp_path / str(number)) for _ in range(4)]
+            assert len({done.result() for done in begun}) == 4
 
 
 def test_a_partition_is_read_back_as_it_was_written(store: DataFolder) -> None:
