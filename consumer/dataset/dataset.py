@@ -5,9 +5,7 @@ It opens only the partitions that a question touches. Any Parquet reader can rea
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.storage.codec import read_partition
 from consumer.storage.interface import Storage
@@ -20,6 +18,9 @@ from shared.errors import StoreError
 from shared.interval import Interval
 from shared.market import Market
 from shared.spans import Span
+
+if TYPE_CHECKING:
+    import pandas as pd  # half of a writer's start, and it makes no frame
 
 ALWAYS_MS = 2**62
 _TRIES = 50
@@ -112,7 +113,7 @@ class Dataset:
                 return concatenate(whole).between(start_ms, end_ms)
         raise StoreError(f"{series} cannot be read: its files change all the time")
 
-    def frame(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> pd.DataFrame:
+    def frame(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> "pd.DataFrame":
         """``rows`` as a frame with index ``candle_end_time`` (UTC) and ten columns, as pandas reads the files."""
         start_ms, end_ms = -ALWAYS_MS if start_ms is None else start_ms, ALWAYS_MS if end_ms is None else end_ms
         return to_arrow(self.rows(series, start_ms, end_ms), series.interval).to_pandas()

@@ -54,6 +54,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_writer_starts_without_pandas() -> None:
+    """It would be half of its start, and of the start of every command that looks at the dataset."""
+    code = "import sys, consumer.writer; print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False\n"
+
+
 RECORDING = ["up", "down", "status", "settings", "produce", "write", "broker", "health", "symbols"]
 LOOKING = ["read", "audit", "backfill", "replay", "compact", "dead-letters", "watch", "parse", "simulate", "demo"]
 
