@@ -62,7 +62,7 @@ def test_with_every_fault_at_once_a_day_of_thirty_series_ends_without_a_missing_
     )
     groups: list[dict[str, Any]] = [
         {"market": "spot", "symbols": ["BTCUSDT", "BNBUSDT", "ETHUSDT", "SOLUSDT"], "intervals": ["1m", "5m", "1h"]},
-        {"market": "usdt_futures", "symbols": ["*"], "intervals": ["1m", "3m"]},
+        {"market": "usdt_futures", "symbols": ["*"], "intervals": ["1m", "3m", "5m"]},
         {"market": "coin_futures", "symbols": ["*_PERP"], "intervals": ["1m", "3m", "15m", "1d"]},
     ]
     repair = {"grace_seconds": 1200, "quiet_seconds": 2400}
@@ -168,7 +168,7 @@ def test_a_ban_is_obeyed_by_all_shown_in_status_and_holds_up_no_live_candle(
 def test_every_symbol_of_a_real_list_is_recorded_while_symbols_come_and_go(
     tmp_path: Path, simulator: Callable[..., str], start: Start, candlewick: Run, real_data: Path
 ) -> None:
-    address = simulator("--speed", 60, "--start", BASE, "--updates", 0, "--exchange-info", real_data / "exchange_info")
+    address = simulator("--speed", 20, "--start", BASE, "--updates", 0, "--exchange-info", real_data / "exchange_info")
     groups = [{"market": "spot", "symbols": ["*"], "intervals": ["1m"]}]
     path = write_settings(tmp_path, address, groups, exchange={"simulator": address, "symbols_seconds": 2})
     settings = load_settings(path)

@@ -5,14 +5,12 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 from chaos.whole.truth import control, held_by_the_exchange, stored
 from consumer.dataset.dataset import Dataset
-from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
 from shared.interval import MINUTE_MS
 from shared.market import Market
@@ -20,7 +18,7 @@ from shared.settings.load import load_settings
 from tests.support.candles import JUNE_30
 from tests.support.commands import Start
 from tests.support.completeness import audits, is_complete
-from tests.support.pipeline import BASE, GROUPS, write_settings
+from tests.support.pipeline import BASE, GROUPS, lives, write_settings
 from tests.support.servers import RealServer
 from tests.support.waiting import wait_until
 from tests.support.writing import candles, pending, publish
@@ -29,10 +27,6 @@ KEYS = Keys("candlewick")
 SPOT = [group for group in GROUPS if group["market"] == "spot"]
 
 Process = subprocess.Popen[bytes]
-
-
-def lives(client: Any, process: Process) -> bool:
-    return any(name.endswith(f"-{process.pid}") for _, name in heartbeats(client, KEYS))
 
 
 def end_at_once(process: Process) -> int:
@@ -55,14 +49,14 @@ def test_a_second_signal_ends_a_writer_at_once_and_nothing_is_lost(
     write_settings(tmp_path, "http://127.0.0.1:1", GROUPS, broker=broker, writer={"flush_seconds": 3})
     client = redis.Redis.from_url(server.url)
     writer = start("write")
-    wait_until(lambda: lives(client, writer))
+    wait_until(lambda: lives(client, KEYS, writer))
     publish(client, KEYS, candles(200))
     wait_until(lambda: pending(client, KEYS) == 200)
     os.kill(server.pid, signal.SIGSTOP)
     assert end_at_once(writer) == -signal.SIGTERM
     os.kill(server.pid, signal.SIGCONT)
     second = start("write")
-    wait_until(lambda: lives(client, second) and pending(client, KEYS) == 0)
+    wait_until(lambda: lives(client, KEYS, second) and pending(client, KEYS) == 0)
     rows = Dataset.in_folder(tmp_path / "data").rows(candles(1)[0].series)
     assert rows.times.tolist() == [candle.open_time_ms for candle in candles(200)]
     client.close()
@@ -105,10 +99,11 @@ def test_restarting_one_process_at_a_time_under_load_loses_nothing(
     running = [start(*command) for command in commands]
     wait_until(lambda: is_complete(settings, 7, JUNE_30 + 10 * MINUTE_MS), 60)
     for at, command in enumerate(commands):
+        wait_until(lambda at=at: lives(client, KEYS, running[at]))  # type: ignore[misc]
         running[at].terminate()
         assert running[at].wait(20) == 0, command
         running[at] = start(*command)
-        wait_until(lambda at=at: lives(client, running[at]))  # type: ignore[misc]
+        wait_until(lambda at=at: lives(client, KEYS, running[at]))  # type: ignore[misc]
     server.kill()
     server.start()
     until_ms = control(address)["time_ms"] + 20 * MINUTE_MS

@@ -1,6 +1,7 @@
 """The whole pipeline on the simulated exchange."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import psutil
 from consumer.dataset.dataset import Dataset
 from consumer.storage.layout import series_folder
 from consumer.storage.table import EMPTY, Rows
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
@@ -48,6 +51,11 @@ def _toml(values: dict[str, Any]) -> str:
 
 def rows(root: Path, series: Series) -> Rows:
     return Dataset.in_folder(root.parent).rows(series) if (root / series_folder(series)).is_dir() else EMPTY
+
+
+def lives(client: Any, keys: Keys, process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a process has begun its work: from then on it leaves in good order when it is asked to."""
+    return any(name.endswith(f"-{process.pid}") for _, name in heartbeats(client, keys))
 
 
 def psutil_family(tmp_path: Path, word: str) -> list[psutil.Process]:

@@ -12,6 +12,7 @@ from shared.broker.entry import decode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle
 from shared.market import Market
+from shared.process.tasks import cancel
 from shared.settings.model import Settings
 
 
@@ -25,8 +26,7 @@ async def publishing(settings: Settings) -> AsyncIterator[Publisher]:
         publisher.drain()
         await asyncio.wait_for(running, 20)
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancel([running])
         await client.aclose()
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from consumer.storage.table import VALUE_COLUMNS, Rows
 from shared.broker.client import sync_client
+from shared.broker.heartbeat import heartbeats
+from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.settings.load import load_settings
 from simulator.market.klines import KlineSource, SyntheticSource
@@ -21,7 +23,7 @@ from simulator.market.recorded import RecordedSource
 from simulator.server.simulator import DEFAULT_SYMBOLS
 from tests.support.candles import JUNE_30
 from tests.support.commands import Run, Start
-from tests.support.pipeline import BASE, GROUPS, psutil_family, rows, series_of, write_settings
+from tests.support.pipeline import BASE, GROUPS, lives, psutil_family, rows, series_of, write_settings
 from tests.support.waiting import wait_until
 
 HOUR_MS = 3_600_000
@@ -154,24 +156,26 @@ def test_whatever_is_killed_comes_back_and_nothing_in_the_broker_is_lost_or_doub
 
 
 def test_two_producers_of_one_market_give_no_duplicate_rows_and_shares_divide_the_work(
-    start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path, valkey_url: str, prefix: str
+    start: Start, simulator: Callable[..., str], tmp_path: Path, valkey_url: str, client: Any, keys: Keys
 ) -> None:
     address = simulator("--speed", 120, "--updates", 1, "--start", BASE)
-    write_settings(tmp_path, address, GROUPS[:1], broker={"url": valkey_url, "prefix": prefix})
+    write_settings(tmp_path, address, GROUPS[:1], broker={"url": valkey_url, "prefix": keys.prefix})
     start("write")
     whole = [start("produce", "spot"), start("produce", "spot")]
     root = tmp_path / "data" / "candles"
     series = series_of(GROUPS[:1])
     wait_until(lambda: all(len(rows(root, one)) > 3 for one in series), 60)
+    wait_until(lambda: all(lives(client, keys, process) for process in whole))
     for process in whole:
         process.terminate()
         assert process.wait(15) == 0
     parts = [start("produce", "spot", "--share", f"{part}/3") for part in (1, 2, 3)]
     before = {one: len(rows(root, one)) for one in series}
     wait_until(lambda: all(len(rows(root, one)) > before[one] + 2 for one in series), 60)
-    shown = json.loads(candlewick("status", "--json").stdout)["markets"]["spot"]["producers"]
-    assert sorted(one["share"] for one in shown) == ["1/3", "2/3", "3/3"]
-    assert sum(one["series"] for one in shown) == len(series)
+    wait_until(lambda: all(lives(client, keys, process) for process in parts))
+    shown = [body for (role, _), body in heartbeats(client, keys).items() if role == "spot"]
+    assert sorted(body["share"] for body in shown) == ["1/3", "2/3", "3/3"]
+    assert sum(int(body["series"]) for body in shown) == len(series)
     source = SyntheticSource(1, dict(DEFAULT_SYMBOLS))
     for one in series:
         stored = as_dict(rows(root, one))

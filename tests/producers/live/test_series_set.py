@@ -24,6 +24,7 @@ from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.interval import MINUTE_MS, Interval
 from shared.market import Market
+from shared.process.tasks import cancel
 from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
 from tests.support.candles import JUNE_30
@@ -108,8 +109,7 @@ async def one_life(
     try:
         yield roster, line, account, outlet.facts
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancel([running])
         await client.aclose()
 
 

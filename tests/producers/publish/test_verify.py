@@ -19,6 +19,7 @@ from shared.broker.client import CONNECTION_ERRORS, async_client
 from shared.broker.entry import decode_entry, encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle
+from shared.process.tasks import cancel
 from shared.series_fact import FactKind, SeriesFact
 from shared.settings.load import load_settings
 from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
@@ -83,8 +84,7 @@ async def ends(server: RealServer, buffer_candles: int = 1000) -> AsyncIterator[
     try:
         yield Ends(publisher, check, account)
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancel([running])
         await client.aclose()
 
 
@@ -178,8 +178,7 @@ async def test_whoever_saves_progress_hears_of_a_loss_that_somebody_else_noticed
         running = asyncio.create_task(ours.check.run())
         client.flushall()
         await until(lambda: ours.check.published_again == 5)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancel([running])
         assert await ours.look()
         assert not await ours.look()
 
