@@ -183,6 +183,8 @@ class Filling:
         """Store what a file has for the gaps: a day at a time for 1s, whose partitions are hours."""
         source = FROM_MONTHS if file.is_monthly else FROM_DAYS
         step_ms = DAY_MS if self._series.interval is Interval.S1 else file.end_ms - file.begin_ms
+        if len(rows):
+            self._plan.note_exists(int(rows.times[0]))
         for begin_ms in range(file.begin_ms, file.end_ms, step_ms):
             for gap in self._plan.gaps_in(begin_ms, begin_ms + step_ms):
                 part = rows.between(*gap)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from consumer.storage.table import runs
 from shared.coverage import Coverage, Grid
-from shared.interval import Interval
+from shared.interval import THREE_DAYS_MS, Interval
 from shared.spans import Span, Spans
 
 
@@ -34,7 +34,7 @@ class Plan:
     @property
     def grid(self) -> Grid:
         """The series' open times; 3d candles are counted from one that was seen."""
-        return Grid(self.coverage.grid.interval, self.first_ms or 0)
+        return Grid(self.coverage.grid.interval, THREE_DAYS_MS if self.first_ms is None else self.first_ms)
 
     @property
     def wanted(self) -> Span:
@@ -69,9 +69,9 @@ class Plan:
         return [span for span in spans if span.begin_ms >= first_ms and span.end_ms <= self.newest_ms]
 
     def begin_at(self, first_ms: int) -> None:
-        """The exchange has nothing before a time: nothing earlier is wanted."""
+        """The exchange has nothing before a time, for ``3d`` an open time: nothing earlier is wanted."""
         begin_ms, end_ms = self._span
-        if first_ms < begin_ms:
+        if first_ms < begin_ms or self.coverage.grid.interval is Interval.D3:
             self.note_exists(first_ms)
         self._span = Span(min(max(begin_ms, first_ms), end_ms), end_ms)
 

@@ -106,6 +106,28 @@ def test_long_candles_are_whole_and_closed(
         assert ends[-1] <= JUNE_30 + 12 * HOUR_MS < series.interval.end(int(ends[-1]))
 
 
+@pytest.mark.parametrize("phase", [0, 1, 2])
+@pytest.mark.parametrize(("market", "symbol"), [("spot", "BTCUSDT"), ("coin_futures", "BTCUSD_PERP")])
+def test_three_day_candles_are_fetched_from_the_first_on_whichever_day_they_open(
+    candlewick: Run, simulator: Callable[..., str], tmp_path: Path, market: str, symbol: str, phase: int
+) -> None:
+    """Days since 1970 count 1 modulo 3 on spot (2017-08-17, 2026-07-01); the others' grid is not known."""
+    series, days = (Series(Market(market), symbol, Interval(interval)) for interval in ("3d", "1d"))
+    first = Interval.D3.floor(JUNE_30) - 300 * DAY_MS + phase * DAY_MS
+    folder = tmp_path / "klines" / market
+    folder.mkdir(parents=True)
+    for recorded in (series, days):
+        text = "\n".join(lines(recorded, first, JUNE_30))
+        (folder / f"{symbol}-{recorded.interval}-2024.csv").write_text(text)
+    address = simulator("--klines", tmp_path / "klines", "--start", "2024-07-03")
+    command = ("backfill", market, symbol, "--interval", "3d", "--from", "2022-01-01", "--simulator", address)
+    done = candlewick(*command)
+    assert done.returncode == 0, done.stderr
+    opens = [*range(first, JUNE_30, 3 * DAY_MS)]
+    assert rows_of(tmp_path, series).times.tolist() == opens
+    assert f": 0 rows fetched, {len(opens)} already there" in candlewick(*command).stdout
+
+
 def test_a_symbol_that_the_exchange_does_not_know_is_missing_with_its_reason(
     candlewick: Run, simulator: Callable[..., str], tmp_path: Path, tree: Path
 ) -> None:

@@ -110,6 +110,24 @@ def test_three_day_candles_are_expected_on_the_days_on_which_they_open(
     assert len(found.held) == len(set(found.held))
 
 
+@pytest.mark.parametrize("before_days", [600, 900])
+@pytest.mark.parametrize("phase", [0, 1, 2])
+@pytest.mark.parametrize("market", list(Market))
+def test_three_day_candles_with_a_history_that_reaches_beyond_their_first_are_all_fetched(
+    market: Market, phase: int, before_days: int
+) -> None:
+    """COIN-M answers 200 days at most, so pages end where the grid is not known yet."""
+    series = Series(market, "BTCUSD_PERP", Interval.D3)
+    first = Interval.D3.floor(JUNE_30) + phase * DAY_MS - 501 * DAY_MS
+    exchange = Exchange(series, first, JUNE_30 + 9 * DAY_MS)
+    found = Recorder(exchange, JUNE_30 + HOUR_MS, resolved=False)
+    found.account.resume(series, JUNE_30 - before_days * DAY_MS, may_begin_later=True)
+    found.run(JUNE_30 + 6 * DAY_MS, HOUR_MS)
+    closed = [open_ms for open_ms in exchange.opens if series.interval.end(open_ms) <= JUNE_30 + 5 * DAY_MS]
+    assert sorted(found.held)[: len(closed)] == closed
+    assert all(begin_ms < first and end_ms <= first for begin_ms, end_ms in found.absent)
+
+
 @pytest.mark.parametrize("hole", range(12))
 @pytest.mark.parametrize("market", list(Market))
 def test_a_month_that_never_was_is_absent_as_a_whole(market: Market, hole: int) -> None:
