@@ -1,6 +1,7 @@
 """The exchange's time as a process knows it: from frames while they come, from its own clock where that matters.
 
-A frame's event time costs nothing and may be wrong; ``/time`` costs a request and decides.
+A frame's event time costs nothing and may be wrong; ``/time`` costs a request and decides. Many ask, and an exchange
+that refuses is asked ever more slowly, whoever asks.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from producers.exchange.event_time import EventTime
 from producers.exchange.rest import RestClient
 from shared.errors import RestRefusedError, RestUnavailableError
+from shared.process.backoff import backoff
 
 _PAUSE_SECONDS = 0.25
 _TIME_SECONDS = 1.0  # between two questions for the exchange's time
@@ -26,6 +28,8 @@ class ExchangeClock:
         self._rest = rest
         self._monotonic = monotonic
         self._answered_at = -_TIME_SECONDS
+        self._delays = backoff()
+        self._refusal, self._refused_until = "", 0.0
         self._event_ms, self._event_at = 0, monotonic()
 
     @property
@@ -48,19 +52,33 @@ class ExchangeClock:
     async def ask(self, *, fresh: bool = False) -> int:
         """The exchange's own clock; unless ``fresh``, the last answer while that is less than a second old.
 
-        RestUnavailableError says that it cannot be asked.
+        RestUnavailableError says that it cannot be asked. It is raised without a question for a while after it was:
+        up to half a minute, and longer with each question that failed.
         """
-        if not fresh and self._monotonic() - self._answered_at < _TIME_SECONDS:
+        now = self._monotonic()
+        if not fresh and now - self._answered_at < _TIME_SECONDS:
             return self.server_ms
+        if now < self._refused_until:
+            raise RestUnavailableError(self._refusal, self._refused_until - now)
         try:
             self.server_ms = await self._rest.server_time_ms()
-            self._answered_at = self._monotonic()
         except RestRefusedError as error:
-            raise RestUnavailableError(f"the exchange does not tell its time: {error}") from None
+            raise self._refused(RestUnavailableError(f"the exchange does not tell its time: {error}")) from None
+        except RestUnavailableError as error:
+            raise self._refused(error) from None
+        self._answered_at = self._monotonic()
+        self._delays = backoff()
         if self._events.newest_ms > self.server_ms + _WRONG_BY_MS:
             self._events.correct(self.server_ms)
             self._event_ms = self.server_ms
         return self.server_ms
+
+    def _refused(self, error: RestUnavailableError) -> RestUnavailableError:
+        """Let questions wait; one that was under way with another that failed counts once."""
+        now = self._monotonic()
+        if not error.seconds and now >= self._refused_until:  # whoever says how long is not asked before that anyway
+            self._refusal, self._refused_until = str(error), now + next(self._delays)
+        return error
 
     async def known(self) -> int:
         """Wait until the exchange's time is known: by its own clock, or from a frame while that cannot be asked."""

@@ -22,6 +22,7 @@ from producers.live.selection import Selection
 from producers.publish.verify import StreamVerifier
 from shared.broker.client import CONNECTION_ERRORS
 from shared.errors import RestRefusedError, RestUnavailableError
+from shared.process.backoff import backoff
 from shared.process.once import SayOnce
 from shared.text import listed
 
@@ -58,6 +59,7 @@ class SeriesSet:
         self._clock = clock
         self._resume = Resume(selection, checkpoints, rest, clock, intake)
         self._list_at = self._everything_at = 0.0
+        self._list_delays = backoff(_RETRY_LIST_SECONDS, selection.symbols_seconds)
         self._warn = SayOnce(log.warning)
 
     async def run(self, look_seconds: float = _LOOK_SECONDS) -> None:
@@ -111,8 +113,9 @@ class SeriesSet:
             read_ms = await self._clock.ask(fresh=True)
         except (RestUnavailableError, RestRefusedError) as error:
             self._warn("the list of symbols cannot be read, trying again: %s", error)
-            self._list_at = time.monotonic() + min(_RETRY_LIST_SECONDS, every_seconds)
+            self._list_at = time.monotonic() + min(next(self._list_delays), every_seconds)
             return
+        self._list_delays = backoff(_RETRY_LIST_SECONDS, every_seconds)
         self._list_at = time.monotonic() + every_seconds
         if self._selection.symbols.take(found, now_ms, read_ms):
             self._warn.reset()
