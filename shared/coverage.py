@@ -12,7 +12,7 @@ backfill plans by it, audit and status count by it.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from shared.interval import THREE_DAYS_MS, Interval
+from shared.interval import THREE_DAY_ANCHOR_MS, Interval
 from shared.spans import Span, Spans
 
 
@@ -35,7 +35,7 @@ class Grid(NamedTuple):
     """The open times of a series."""
 
     interval: Interval
-    anchor_ms: int = THREE_DAYS_MS  # an open time; 3d candles are counted from it: their grid is known of spot alone
+    anchor_ms: int = THREE_DAY_ANCHOR_MS  # an open time; 3d candles are counted from it: their grid may be another
 
     def floor(self, time_ms: int) -> int:
         """Open time of the candle that contains a time."""

@@ -14,7 +14,7 @@ DAY_MS = 24 * HOUR_MS
 UNIT_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 """Units of intervals and of lengths of time in settings."""
 
-THREE_DAYS_MS = DAY_MS
+THREE_DAY_ANCHOR_MS = DAY_MS
 """An open time of ``3d``: days since 1970-01-01 that count 1 modulo 3, as 2017-08-17 and 2026-07-01 do on spot."""
 
 _MONDAY_MS = 4 * DAY_MS  # 1970-01-05, the first Monday of Unix time
@@ -45,7 +45,7 @@ class Interval(StrEnum):
         """The spelling used in file names, where ``1M`` and ``1m`` would collide if case were folded."""
         return "1mo" if self is Interval.MONTH else self.value
 
-    def floor(self, time_ms: int, anchor_ms: int = THREE_DAYS_MS) -> int:
+    def floor(self, time_ms: int, anchor_ms: int = THREE_DAY_ANCHOR_MS) -> int:
         """Open time of the candle that contains ``time_ms``.
 
         ``anchor_ms`` is for ``3d``, whose grid is known of spot alone: an open time that was seen.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from consumer.storage.table import runs
 from shared.coverage import Coverage, Grid
-from shared.interval import THREE_DAYS_MS, Interval
+from shared.interval import THREE_DAY_ANCHOR_MS, Interval
 from shared.spans import Span, Spans
 
 
@@ -34,7 +34,7 @@ class Plan:
     @property
     def grid(self) -> Grid:
         """The series' open times; 3d candles are counted from one that was seen."""
-        return Grid(self.coverage.grid.interval, THREE_DAYS_MS if self.first_ms is None else self.first_ms)
+        return Grid(self.coverage.grid.interval, THREE_DAY_ANCHOR_MS if self.first_ms is None else self.first_ms)
 
     @property
     def wanted(self) -> Span:

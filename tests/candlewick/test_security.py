@@ -65,7 +65,7 @@ def stored(data: Path) -> int:
 def test_a_broker_with_tls_and_a_password_is_recorded_through_and_the_password_is_never_shown(
     tls_server: RealServer, start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path
 ) -> None:
-    address = simulator("--speed", 120, "--start", BASE)
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
     secret = {"CANDLEWICK_BROKER_PASSWORD": PASSWORD}
     write_settings(tmp_path, address, GROUPS, broker={"url": tls_server.url})
     up = start("up", "--log-level", "DEBUG", **secret)
@@ -115,7 +115,7 @@ def test_a_broker_that_cannot_be_trusted_or_does_not_trust_us_is_one_line(
 
 
 def test_nothing_listens_beyond_this_host(start: Start, simulator: Callable[..., str], tmp_path: Path) -> None:
-    address = simulator("--speed", 120, "--start", BASE)
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
     write_settings(tmp_path, address, GROUPS)
     up = start("up")
     wait_until(lambda: stored(tmp_path / "data") > 0, 60)

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 def test_status_and_health_show_what_lives(
     start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path
 ) -> None:
-    address = simulator("--speed", 120, "--start", BASE)
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
     write_settings(tmp_path, address, GROUPS)
     assert candlewick("health", "spot").returncode == 1
     up = start("up")
