@@ -19,7 +19,6 @@ from shared.settings.model import Settings
 
 _LONGEST_CLOSED_SECONDS = 300.0  # a ban that lasts longer is not waited for
 _COIN_DAYS = 199  # the exchange allows 200 a request
-_FEW_ROWS = 99  # these cost the least
 
 _T = TypeVar("_T")
 
@@ -66,9 +65,9 @@ class PatientRest:
         length = series.interval.typical_ms
         if day_ms >= to_ms or DAY_MS // length > series.market.facts.klines_limit:
             return min(day_ms, to_ms)
-        if length >= DAY_MS:  # it opened on this day or before: whatever was not closed by now is not wanted
-            answer = await self.klines(series, Page(day_ms - length, day_ms + 1, _FEW_ROWS, day_ms + 1))
-            return answer.candles[0].open_time_ms if answer.candles else to_ms
+        if length >= DAY_MS:  # it opened on this day or before, and may be open still
+            answer = await self.klines(series, Page(day_ms - length, day_ms + 1, 2, day_ms + 1))
+            return answer.candles[0].open_time_ms if answer.candles else None
         end_ms = day_ms - day_ms % DAY_MS + DAY_MS
         answer = await self.klines(series, Page(day_ms, end_ms, DAY_MS // length, end_ms))
         return answer.candles[0].open_time_ms if answer.candles else day_ms

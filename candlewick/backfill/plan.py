@@ -71,7 +71,8 @@ class Plan:
     def begin_at(self, first_ms: int) -> None:
         """The exchange has nothing before a time, for ``3d`` an open time: nothing earlier is wanted."""
         begin_ms, end_ms = self._span
-        if first_ms < begin_ms or self.coverage.grid.interval is Interval.D3:
+        is_seen = self.coverage.grid.interval is Interval.D3 and Interval.D3.is_open_time(first_ms)
+        if first_ms < begin_ms or is_seen:
             self.note_exists(first_ms)
         self._span = Span(min(max(begin_ms, first_ms), end_ms), end_ms)
 

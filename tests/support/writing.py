@@ -30,7 +30,7 @@ def candles(count: int, series: Series = BTC, first: int = 0) -> list[Candle]:
 
 
 def publish(client: Any, keys: Keys, candles: list[Candle]) -> None:
-    pipeline = client.pipeline(transaction=False)
+    pipeline = client.pipeline()  # in one transaction: whoever reads meanwhile finds all of them, or none
     for candle in candles:
         pipeline.xadd(keys.candles(candle.series.market), encode_entry(candle))
     pipeline.execute()

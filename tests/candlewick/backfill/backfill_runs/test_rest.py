@@ -128,6 +128,26 @@ def test_three_day_candles_are_fetched_from_the_first_on_whichever_day_they_open
     assert f": 0 rows fetched, {len(opens)} already there" in candlewick(*command).stdout
 
 
+def test_a_first_row_that_is_no_candle_costs_no_other(
+    candlewick: Run, simulator: Callable[..., str], tmp_path: Path
+) -> None:
+    """COIN-M is asked for the first candle of its first day, and it alone is bad."""
+    series, days = (Series(Market.COIN_FUTURES, "BTCUSD_PERP", Interval(interval)) for interval in ("3d", "1d"))
+    first = Interval.D3.floor(JUNE_30) - 300 * DAY_MS
+    folder = tmp_path / "klines" / "coin_futures"
+    folder.mkdir(parents=True)
+    bad, *good = lines(series, first, JUNE_30)
+    bad = ",".join([*bad.split(",")[:5], "-1", *bad.split(",")[6:]])  # no volume is negative
+    (folder / "BTCUSD_PERP-3d-2024.csv").write_text("\n".join([bad, *good]))
+    (folder / "BTCUSD_PERP-1d-2024.csv").write_text("\n".join(lines(days, first, JUNE_30)))
+    address = simulator("--klines", tmp_path / "klines", "--start", "2024-07-03")
+    candlewick(
+        *("backfill", "coin_futures", series.symbol, "--interval", "3d", "--from", "2022-01-01"),
+        *("--simulator", address),
+    )
+    assert rows_of(tmp_path, series).times.tolist() == [*range(first + 3 * DAY_MS, JUNE_30, 3 * DAY_MS)]
+
+
 def test_a_symbol_that_the_exchange_does_not_know_is_missing_with_its_reason(
     candlewick: Run, simulator: Callable[..., str], tmp_path: Path, tree: Path
 ) -> None:
