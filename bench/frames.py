@@ -86,7 +86,7 @@ async def _old_way(address: str) -> None:
 async def _ours(address: str) -> None:
     counters = Counters()
     settings = ExchangeSettings(spot_websocket=address)
-    connection = ExchangeConnection(Market.SPOT, settings, lambda _: None, counters, EventTime())
+    connection = ExchangeConnection(Market.SPOT, address, settings, lambda _: None, counters, EventTime())
     async with Tasks() as tasks:
         await connection.open(tasks)
         await connection.subscribe(["btcusdt@kline_1m"])

@@ -12,7 +12,7 @@ from shared.candle import Candle, Series
 from shared.errors import SeriesLockedError, StoreError
 from shared.interval import utc
 from shared.process.clock import Clock
-from shared.series_fact import FactKind, SeriesFact
+from shared.series_fact import BEFORE_ITS_FIRST, FactKind, SeriesFact
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +103,14 @@ def _log_fact(fact: SeriesFact) -> None:
     """Say what a fact says, where it is more than that recording began."""
     match fact.kind:
         case FactKind.ABSENT:
-            log.warning("absent at the exchange: %s from %s to %s", fact.series, utc(fact.from_ms), utc(fact.to_ms))
+            level = logging.INFO if fact.reason == BEFORE_ITS_FIRST else logging.WARNING
+            log.log(level, "absent at the exchange: %s from %s to %s", fact.series, utc(fact.from_ms), utc(fact.to_ms))
         case FactKind.ENDED:
             log.warning("%s ends at %s: %s", fact.series, utc(fact.from_ms), fact.reason)
-        case FactKind.BEGAN:
-            log.debug("%s is recorded from %s", fact.series, utc(fact.from_ms))
+        case FactKind.BEGAN | FactKind.FETCHED:
+            log.debug(
+                "%s is %s from %s",
+                fact.series,
+                "recorded" if fact.kind is FactKind.BEGAN else "fetched",
+                utc(fact.from_ms),
+            )

@@ -171,7 +171,9 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, requests, stop)
     producer = Producer(market, settings, share, async_client(settings))
-    log.info("recording (share %s) from %s into %s", share, settings.exchange.websocket(market), broker_name(settings))
+    log.info(
+        "recording (share %s) from %s into %s", share, settings.exchange.websocket(market)[0], broker_name(settings)
+    )
     try:
         await producer.run(stop)
     finally:

@@ -46,6 +46,11 @@ class Grid(NamedTuple):
         floor_ms = self.floor(time_ms)
         return floor_ms if floor_ms == time_ms else self.interval.end(floor_ms)
 
+    def span(self, time_ms: int) -> Span:
+        """The candle that contains a time, from its open time to its end."""
+        floor_ms = self.floor(time_ms)
+        return Span(floor_ms, self.interval.end(floor_ms))
+
     def complete(self, spans: Spans) -> None:
         """Let each range end at an open time: the rest of its last candle can hold no other."""
         for _, end_ms in tuple(spans):

@@ -25,8 +25,8 @@ class Market(StrEnum):
 class MarketFacts:
     """Limits and paths of one market."""
 
-    websocket: str  # default base address, to which ``/ws`` or ``/stream`` is added
-    rest: str  # default base address of REST
+    websocket: tuple[str, ...]  # default base addresses, best first, to which ``/ws`` or ``/stream`` is added
+    rest: tuple[str, ...]  # default base addresses of REST, best first
     rest_prefix: str  # of the paths of REST calls
     client_messages_per_second: int  # what a client may send on one connection before it is closed
     ping_seconds: int  # how often the server pings
@@ -46,8 +46,8 @@ CONNECTION_ATTEMPTS, CONNECTION_ATTEMPTS_SECONDS = 300, 300.0
 """How many connection attempts an IP address is allowed, in how many seconds."""
 
 _USDT_FUTURES = MarketFacts(
-    websocket="wss://fstream.binance.com/market",
-    rest="https://fapi.binance.com",
+    websocket=("wss://fstream.binance.com/market",),
+    rest=("https://fapi.binance.com",),
     rest_prefix="/fapi/v1",
     client_messages_per_second=10,
     ping_seconds=180,
@@ -58,8 +58,17 @@ _USDT_FUTURES = MarketFacts(
 )
 _FACTS = {
     Market.SPOT: MarketFacts(
-        websocket="wss://stream.binance.com:9443",
-        rest="https://api.binance.com",
+        websocket=(
+            "wss://stream.binance.com:9443",
+            "wss://stream.binance.com:443",
+            "wss://data-stream.binance.vision",
+        ),
+        rest=(
+            "https://api.binance.com",
+            "https://api-gcp.binance.com",
+            *(f"https://api{number}.binance.com" for number in (1, 2, 3, 4)),
+            "https://data-api.binance.vision",
+        ),
         rest_prefix="/api/v3",
         client_messages_per_second=5,
         ping_seconds=20,
@@ -71,8 +80,8 @@ _FACTS = {
     Market.USDT_FUTURES: _USDT_FUTURES,
     Market.COIN_FUTURES: replace(
         _USDT_FUTURES,
-        websocket="wss://dstream.binance.com",
-        rest="https://dapi.binance.com",
+        websocket=("wss://dstream.binance.com", "wss://dstream.binance.com/market"),
+        rest=("https://dapi.binance.com",),
         rest_prefix="/dapi/v1",
     ),
 }

@@ -1,5 +1,7 @@
 """What is known of a series besides its candles: when recording began, what the exchange never had, when it ended.
 
+A series that nobody records, whose history was fetched, is expected where it was fetched.
+
 Facts travel down the same stream as candles and are kept beside the dataset as the series' metadata, so that whoever
 audits it later knows what to expect (docs/design.md, "Series metadata"). Merging them does not depend on order: the
 earliest beginning counts, absences are united, and of a beginning and an end the one that was noted later decides
@@ -11,6 +13,9 @@ from enum import StrEnum
 
 from shared.candle import Series
 
+BEFORE_ITS_FIRST = "before its first candle"
+"""Reason of an absence that tells how much of a history, or of a listing's first minute, the exchange never had."""
+
 
 class FactKind(StrEnum):
     """What a fact tells."""
@@ -18,6 +23,7 @@ class FactKind(StrEnum):
     BEGAN = "began"
     ABSENT = "absent"
     ENDED = "ended"
+    FETCHED = "fetched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class SeriesFact:
 
     series: Series
     kind: FactKind
-    from_ms: int  # first open time that is recorded, or absent; after an end, the first that is not expected any more
-    to_ms: int  # end of the absent range; for other kinds the same as ``from_ms``
+    from_ms: int  # first open time that is recorded, absent or fetched; of an end the first that is not expected
+    to_ms: int  # end of the absent or fetched range; for other kinds the same as ``from_ms``
     noted_ms: int  # the exchange's time when it was found out
     reason: str = ""

@@ -82,7 +82,7 @@ def backfill(settings: Settings, order: Order) -> int:
     """
     timeout = settings.exchange.rest_timeout_seconds
     archive = open_archive(order.archive, timeout, unverified=order.unverified) if order.archive is not None else None
-    with _candle_store(settings) as candles, progress_display(sys.stderr) as display:
+    with candle_store(settings) as candles, progress_display(sys.stderr) as display:
         results = asyncio.run(_fill_all(settings, order, candles, archive, display))
     for result in results:
         print(summary(result) if isinstance(result, Filled) else result)
@@ -93,9 +93,9 @@ def backfill(settings: Settings, order: Order) -> int:
 
 
 def fill_gaps(settings: Settings, gaps: Mapping[Series, Span]) -> list[Filled | str]:
-    """Fetch over REST what is missing of some series, each in its span; in place of one that failed, the reason."""
+    """Fetch over REST what is missing or absent of some series, each in its span; the reason, where one failed."""
     found: list[Filled | str] = []
-    with _candle_store(settings) as candles, progress_display(sys.stderr) as display:
+    with candle_store(settings) as candles, progress_display(sys.stderr) as display:
         for series, span in gaps.items():
             order = Order((series,), span.begin_ms, span.end_ms)
             found += asyncio.run(_fill_all(settings, order, candles, None, display))
@@ -103,7 +103,8 @@ def fill_gaps(settings: Settings, gaps: Mapping[Series, Span]) -> list[Filled | 
 
 
 @contextlib.contextmanager
-def _candle_store(settings: Settings) -> Iterator[CandleStore]:
+def candle_store(settings: Settings) -> Iterator[CandleStore]:
+    """The settings' store, for a command that writes beside a running writer."""
     staging = Staging(settings.staging_folder)
     try:
         yield CandleStore(LocalStorage(settings.data.folder, staging, _LOCK_SECONDS), _CACHE_BYTES)

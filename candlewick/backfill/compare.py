@@ -1,8 +1,7 @@
-"""Stored rows beside those of REST or of the archive: what differs. Nothing is changed.
+"""Stored rows beside those of REST or of the archive: what differs, and which rows only one side has.
 
 Everything that an audit covers is fetched again, a page or a file at a time, and compared value by value as the
-float64 that both become. Rows that are stored and the other side does not have are counted; what is missing here, the
-audit tells.
+float64 that both become. Nothing is changed, unless it is asked for that their values take the place of ours.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from candlewick.backfill.archives import Archive, open_archive
 from candlewick.backfill.patient_rest import PatientRest
 from consumer.dataset.audit import SeriesAudit
 from consumer.dataset.dataset import Dataset
+from consumer.storage.candle_store import CandleStore
 from consumer.storage.table import VALUE_COLUMNS, Rows, rows_from_candles
 from producers.exchange.page import next_page
 from shared.candle import Series
@@ -45,7 +45,11 @@ class Comparison:
     Attributes:
         compared: rows that both have.
         different: rows of these that are not the same.
-        only_here: rows that the other side does not have.
+        only_here: how many rows the other side does not have.
+        only_there: how many rows are not stored.
+        named_here: open times (UTC ms) of the first thousand rows that only we have.
+        named_there: the same of those that only the other side has.
+        corrected: rows of ours that took the other side's values.
         differences: values that differ, of the first thousand rows at most.
         troubles: why something could not be compared.
     """
@@ -54,24 +58,33 @@ class Comparison:
     compared: int = 0
     different: int = 0
     only_here: int = 0
+    only_there: int = 0
+    named_here: list[int] = field(default_factory=list)
+    named_there: list[int] = field(default_factory=list)
+    corrected: int = 0
     differences: list[Difference] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        """Whether everything could be compared, and nothing differs."""
-        return not (self.different or self.troubles)
+        """Whether everything could be compared, and nothing differs any more."""
+        return not (self.different - self.corrected or self.only_here or self.only_there or self.troubles)
 
 
-def compare(settings: Settings, audits: Sequence[SeriesAudit], against: str) -> list[Comparison]:
+def compare(
+    settings: Settings, audits: Sequence[SeriesAudit], against: str, candles: CandleStore | None = None
+) -> list[Comparison]:
     """Compare what was audited with ``rest``, ``archive`` (Binance's own), or an archive's address or folder.
 
-    CandlewickError when that cannot be an archive.
+    Where values differ, theirs are stored if ``candles`` is given. CandlewickError when ``against`` cannot be an
+    archive, StoreError when the disk refuses.
     """
-    return asyncio.run(_compare_all(settings, audits, against))
+    return asyncio.run(_compare_all(settings, audits, against, candles))
 
 
-async def _compare_all(settings: Settings, audits: Sequence[SeriesAudit], against: str) -> list[Comparison]:
+async def _compare_all(
+    settings: Settings, audits: Sequence[SeriesAudit], against: str, candles: CandleStore | None
+) -> list[Comparison]:
     archive: Archive | None = None
     if against != "rest":
         place = DEFAULT_ARCHIVE if against == "archive" else against
@@ -83,7 +96,10 @@ async def _compare_all(settings: Settings, audits: Sequence[SeriesAudit], agains
             rest = _from_rest(settings, audit.span, comparison)
             pieces = rest if archive is None else _from_archive(archive, audit.span, comparison)
             async for covered, theirs in pieces:
-                _compare(dataset, covered, theirs, comparison)
+                unlike = _compare(dataset.rows(comparison.series, *covered), theirs, comparison)
+                if candles is not None and len(unlike):
+                    await asyncio.to_thread(candles.write_rows, comparison.series, unlike, overrides=True)
+                    comparison.corrected += len(unlike)
             found.append(comparison)
     finally:
         if archive is not None:
@@ -122,13 +138,14 @@ async def _from_archive(archive: Archive, span: Span, comparison: Comparison) ->
                 content = await archive.get(file)
                 if content is None:
                     continue
-                rows = read_archive(file, content.content)
+                archived = read_archive(file, content.content)
             except (ArchiveError, ArchiveUnreachableError) as error:
                 comparison.troubles.append(str(error))
                 continue
+            comparison.troubles += [f"{content.where}: {remark}" for remark in archived.remarks]
             known.add(file.begin_ms, file.end_ms)
             covered = Span(max(file.begin_ms, span.begin_ms), min(file.end_ms, span.end_ms))
-            yield covered, rows.between(*covered)
+            yield covered, archived.rows.between(*covered)
         unknown = known.gaps(max(at, span.begin_ms), min(month.end_ms, span.end_ms))
         if unknown and comparison.series.interval.typical_ms <= DAY_MS:
             days_without = sum(-(-(end - begin) // DAY_MS) for begin, end in unknown)
@@ -136,13 +153,16 @@ async def _from_archive(archive: Archive, span: Span, comparison: Comparison) ->
         at = Interval.MONTH.end(month.begin_ms)
 
 
-def _compare(dataset: Dataset, covered: Span, theirs: Rows, comparison: Comparison) -> None:
-    """Compare one piece."""
-    ours = dataset.rows(comparison.series, *covered)
+def _compare(ours: Rows, theirs: Rows, comparison: Comparison) -> Rows:
+    """Compare one piece; their rows that are not as ours."""
     _, here, there = np.intersect1d(ours.times, theirs.times, assume_unique=True, return_indices=True)
     unlike = ours.values[:, here] != theirs.values[:, there]
     comparison.compared += len(here)
-    comparison.only_here += len(ours) - len(here)
+    only_here, only_there = np.delete(ours.times, here), np.delete(theirs.times, there)
+    comparison.only_here += len(only_here)
+    comparison.only_there += len(only_there)
+    comparison.named_here += only_here[: _MAX_NAMED - len(comparison.named_here)].tolist()
+    comparison.named_there += only_there[: _MAX_NAMED - len(comparison.named_there)].tolist()
     rows = np.flatnonzero(unlike.any(axis=0))
     comparison.different += len(rows)
     for row in rows[: max(0, _MAX_NAMED - len(comparison.differences))]:
@@ -150,3 +170,4 @@ def _compare(dataset: Dataset, covered: Span, theirs: Rows, comparison: Comparis
             stored, other = float(ours.values[column, here[row]]), float(theirs.values[column, there[row]])
             name, time_ms = VALUE_COLUMNS[column], int(ours.times[here[row]])
             comparison.differences.append(Difference(time_ms, name, stored, other))
+    return Rows(theirs.times[there[rows]], theirs.values[:, there[rows]])

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from candlewick.backfill.archive_format import ArchiveFile, read_archive
+from candlewick.backfill.archive_format import Archived, ArchiveFile, read_archive
 from candlewick.backfill.archives import Archive, Found
 from candlewick.backfill.patient_rest import PatientRest
 from candlewick.backfill.plan import Plan
@@ -24,7 +24,7 @@ from consumer.dataset.dataset import Dataset
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.metadata import MetadataStore
 from consumer.storage.table import Rows
-from producers.exchange.page import next_page
+from producers.exchange.page import Answer, next_page, odd_on_grid, odd_reason
 from shared.candle import Candle, Series
 from shared.errors import ArchiveError, ArchiveUnreachableError, RestRefusedError, RestUnavailableError
 from shared.interval import DAY_MS, Interval
@@ -101,12 +101,14 @@ class Filling:
     async def run(self) -> Filled:
         """Fill what can be filled. StoreError when the dataset refuses; what was stored before that stays."""
         await asyncio.to_thread(self._look)
+        earlier_absences = self._plan.absent_spans()
         await self._skip_to_first()
         self._show_left()
         if self._tools.archive is not None:
             await self._take_archive(self._tools.archive)
         await self._ask(self._plan.gaps())
-        await asyncio.to_thread(self._note_beginning)
+        await self._ask(earlier_absences)
+        await asyncio.to_thread(self._note_fetched)
         self._filled.wanted = self._plan.wanted
         self._filled.missing = self._plan.gaps()
         return self._filled
@@ -170,12 +172,15 @@ class Filling:
             if found is None:
                 return
             async with self._tools.desk:
-                rows = await asyncio.to_thread(_read, file, found)
-                await asyncio.to_thread(self._store_rows, file, rows)
+                archived = await asyncio.to_thread(_read, file, found)
+                await asyncio.to_thread(self._store_rows, file, archived.rows)
         except ArchiveError as error:
             self._tools.display.tell(str(error))
             return
-        if len(rows):
+        for remark in archived.remarks:
+            self._tools.display.tell(f"{found.where}: {remark}")
+        rows = archived.rows
+        if len(rows) and not archived.odd.is_doubtful:
             vouched.add(self._plan.grid.ceil(file.begin_ms), self._series.interval.end(int(rows.times[-1])))
         self._show_left()
 
@@ -214,17 +219,27 @@ class Filling:
             if answer.candles:
                 self._plan.note_exists(answer.candles[-1].open_time_ms)
             covered_ms = min(self._plan.grid.ceil(answer.covered_to_ms), span.end_ms)
+            self._note_odd(answer)
             if not answer.candles and self._series.market is Market.COIN_FUTURES and covered_ms < span.end_ms:
                 covered_ms = await self._tools.rest.next_day_ms(self._series, covered_ms, span.end_ms)
-            if covered_ms <= at or answer.is_doubtful:
-                self._filled.reason = "REST answers with rows that are no candles"
-            else:
-                self._plan.note_answered(at, covered_ms)
+            if not answer.is_doubtful:
+                doubted = Spans(
+                    self._plan.grid.span(row.open_time_ms) for row in odd_on_grid(self._series.interval, answer.odd)
+                )
+                for gap in doubted.gaps(at, covered_ms):
+                    self._plan.note_answered(*gap)
                 await self._note_absences()
             if covered_ms <= at:
                 return
             self._show_left()
             at = covered_ms
+
+    def _note_odd(self, answer: Answer) -> None:
+        """Why something of an answer stays missing: it stands where a candle may, and is none."""
+        if doubted := odd_on_grid(self._series.interval, answer.odd):
+            self._filled.reason = f"REST: {odd_reason(doubted)}"
+        elif answer.is_doubtful:
+            self._filled.reason = "REST answers with rows that are no candles"
 
     def _store_candles(self, candles: list[Candle]) -> None:
         self._count(FROM_REST, len(candles), self._tools.candles.write(self._series, candles))
@@ -245,15 +260,21 @@ class Filling:
             self._plan.note_absent(*span)
         self._filled.absent += spans
 
-    def _note_beginning(self) -> None:
-        """Write down since when the series is stored, if nobody said that it began as early.
+    def _note_fetched(self) -> None:
+        """Write down which times the series was fetched for, from its first to its newest candle there.
 
-        Noted at no time (0): a series that was only fetched is not expected to go on, and one that has ended stays so.
+        A series that was only fetched is expected there and nowhere else, and one that has ended stays so.
         """
-        first_ms = self._dataset.first_open_ms(self._series)
-        began_ms = self._dataset.metadata(self._series).began_ms
-        if first_ms is not None and (began_ms is None or began_ms > first_ms):
-            fact = SeriesFact(self._series, FactKind.BEGAN, first_ms, first_ms, noted_ms=0)
+        metadata, edges = self._dataset.metadata(self._series), self._dataset.edges(self._series)
+        if edges is None:
+            return
+        begin_ms = max(self._plan.wanted.begin_ms, edges.begin_ms)
+        end_ms = min(self._plan.wanted.end_ms, edges.end_ms)
+        known = metadata.fetched.copy()
+        if metadata.began_ms is not None:
+            known.add(metadata.began_ms, end_ms)
+        if begin_ms < end_ms and known.gaps(begin_ms, end_ms):
+            fact = SeriesFact(self._series, FactKind.FETCHED, begin_ms, end_ms, self._tools.now_ms)
             self._metadata.write(self._series, [fact])
 
     def _show_left(self) -> None:
@@ -261,7 +282,7 @@ class Filling:
         self._tools.display.note_left(self._series, self._plan.grid.count(gaps))
 
 
-def _read(file: ArchiveFile, found: Found) -> Rows:
+def _read(file: ArchiveFile, found: Found) -> Archived:
     try:
         return read_archive(file, found.content)
     except ArchiveError as error:

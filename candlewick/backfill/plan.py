@@ -68,6 +68,10 @@ class Plan:
         first_ms = self.newest_ms if self.first_ms is None else self.first_ms
         return [span for span in spans if span.begin_ms >= first_ms and span.end_ms <= self.newest_ms]
 
+    def absent_spans(self) -> list[Span]:
+        """What is wanted and known to be absent: who said so may have been wrong, or may have it by now."""
+        return self.coverage.absent.between(*self.wanted)
+
     def begin_at(self, first_ms: int) -> None:
         """The exchange has nothing before a time, for ``3d`` an open time: nothing earlier is wanted."""
         begin_ms, end_ms = self._span

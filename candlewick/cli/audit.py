@@ -8,6 +8,7 @@ import typer
 
 from candlewick.cli import options
 from shared.arguments import parse_symbol
+from shared.errors import SettingsError
 from shared.interval import utc
 
 if TYPE_CHECKING:
@@ -36,8 +37,11 @@ def audit(
     ] = False,
     against: Annotated[
         str | None,
-        typer.Option(metavar="rest|archive|URL|DIR", help="Compare every value, too. Nothing is changed."),
+        typer.Option(metavar="rest|archive|URL|DIR", help="Compare every value, too.", show_default=False),
     ] = None,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="With --against: where values differ, store theirs, and name both.")
+    ] = False,
     json: options.Json = False,
     config: options.Config = None,
     data: options.Data = None,
@@ -47,10 +51,11 @@ def audit(
 
     Leaves with 1 when anything is missing, wrong, unreadable or different.
     """
-    from candlewick.backfill.compare import compare
     from consumer.dataset.audit import audit as run
     from consumer.dataset.dataset import Dataset
 
+    if correct and against is None:
+        raise SettingsError("--correct is about a comparison: name whose values are right with --against")
     settings, *_ = options.settings_and_flags(config, data, simulator=simulator)
     dataset = Dataset.in_folder(settings.data.folder)
     chosen = dataset.matching(market, symbols or (), interval)
@@ -58,9 +63,7 @@ def audit(
     if repair:
         _repair(settings, found)
         found = run(dataset, chosen, start, end, settings.repair)
-    compared = []
-    if against is not None:
-        compared = compare(settings, [audited for audited in found if audited.tally.present], against)
+    compared = _compare(settings, found, against, correct=correct) if against is not None else []
     if json:
         options.print_json(_as_json(found, compared))
     else:
@@ -70,16 +73,31 @@ def audit(
 
 
 def _repair(settings: "Settings", audits: "Iterable[SeriesAudit]") -> None:
-    """Fetch over REST what an audit found missing, straight into the store; a line a series on standard error."""
+    """Ask REST for what an audit found missing or absent, straight into the store; a line a series on stderr."""
     from candlewick.backfill.backfill import fill_gaps, summary
     from candlewick.backfill.filling import Filled
     from shared.spans import Span
 
     gaps = {
-        audited.series: Span(audited.gaps[0].begin_ms, audited.gaps[-1].end_ms) for audited in audits if audited.gaps
+        audited.series: Span(min(wanted).begin_ms, max(wanted).end_ms)
+        for audited in audits
+        if (wanted := audited.gaps + audited.absent)
     }
     for result in fill_gaps(settings, gaps):
         print(summary(result) if isinstance(result, Filled) else f"candlewick: {result}", file=sys.stderr)
+
+
+def _compare(
+    settings: "Settings", audits: "Iterable[SeriesAudit]", against: str, *, correct: bool
+) -> "Sequence[Comparison]":
+    from candlewick.backfill.backfill import candle_store
+    from candlewick.backfill.compare import compare
+
+    stored = [audited for audited in audits if audited.tally.expected]
+    if not correct:
+        return compare(settings, stored, against)
+    with candle_store(settings) as candles:
+        return compare(settings, stored, against, candles)
 
 
 def _as_json(audits: "Iterable[SeriesAudit]", compared: "Iterable[Comparison]") -> list[dict[str, Any]]:
@@ -110,6 +128,10 @@ def _comparison_as_json(comparison: "Comparison") -> dict[str, Any]:
         "compared": comparison.compared,
         "different": comparison.different,
         "only_here": comparison.only_here,
+        "only_there": comparison.only_there,
+        "rows_only_here": [options.iso(time_ms) for time_ms in comparison.named_here],
+        "rows_only_there": [options.iso(time_ms) for time_ms in comparison.named_there],
+        "corrected": comparison.corrected,
         "differences": [
             {"open_time": options.iso(open_time_ms), "column": column, "stored": stored, "theirs": theirs}
             for open_time_ms, column, stored, theirs in comparison.differences
@@ -145,14 +167,20 @@ def _render_comparisons(compared: "Iterable[Comparison]") -> list[str]:
     """What was found different, for a terminal."""
     lines = []
     for comparison in compared:
-        only = f", {comparison.only_here:,} that the other side does not have" if comparison.only_here else ""
-        different = f"{comparison.different:,} different{only}"
+        different = f"{comparison.different:,} different"
+        different += f" and corrected: {comparison.corrected:,}" if comparison.corrected else ""
         lines.append(f"{comparison.series!s:<34} compared {comparison.compared:,} rows: {different}")
         lines += [
             f"  {utc(found.open_time_ms)} {found.column}: {found.stored!r} here, {found.theirs!r} there"
             for found in comparison.differences[:_GAPS_SHOWN]
         ]
         lines += _more(len(comparison.differences) - _GAPS_SHOWN, "different values")
+        for where, count, named in (
+            ("here", comparison.only_here, comparison.named_here),
+            ("there", comparison.only_there, comparison.named_there),
+        ):
+            lines += [f"  {utc(open_time_ms)} only {where}" for open_time_ms in named[:_GAPS_SHOWN]]
+            lines += _more(count - _GAPS_SHOWN, f"rows only {where}")
         lines += [f"  not compared: {trouble}" for trouble in comparison.troubles]
     return lines
 

@@ -1,6 +1,7 @@
 """The exchange's frames for people: as they come, or parsed with the reason where there is no row."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +23,14 @@ from shared.settings.model import Settings
 async def print_frames(series: Series, settings: Settings, count: int | None) -> None:
     """Print a channel's frames to standard output until ``count`` is reached, for ever without it.
 
-    CandlewickError when the exchange cannot be reached at first; a connection that is lost later is opened again.
+    CandlewickError when no address of the exchange can be reached; a connection that is lost later is opened again.
     """
-    address = f"{settings.exchange.websocket(series.market)}/ws/{channel(series)}"
+    addresses = [f"{base}/ws/{channel(series)}" for base in settings.exchange.websocket(series.market)]
     proxy: Literal[True] | None = None if settings.exchange.simulator else True
     delays = backoff()
     shown = 0
-    while True:
+    for number in itertools.count():
+        address = addresses[number % len(addresses)]
         try:
             async with connect(
                 address, open_timeout=settings.exchange.open_timeout_seconds, compression=None, proxy=proxy
@@ -41,6 +43,8 @@ async def print_frames(series: Series, settings: Settings, count: int | None) ->
         except BrokenPipeError:  # whoever reads our output has seen enough
             raise
         except (OSError, TimeoutError, WebSocketException) as error:
+            if not shown and number + 1 < len(addresses):
+                continue
             if not shown:
                 raise CandlewickError(
                     f"cannot reach {address}: {error or 'no answer'} (`candlewick simulate` needs no exchange)"

@@ -29,7 +29,7 @@ from producers.exchange.frames import (
     peek_event_time_ms,
 )
 from producers.exchange.page import next_page
-from producers.exchange.rest import RestClient
+from producers.exchange.rest import RestClient, content_of
 from producers.exchange.weight import WeightBudget
 from shared.broker.entry import decode_entry, encode_entry
 from shared.candle import MAX_TIME_MS, Candle, Series
@@ -97,7 +97,7 @@ def take(fields: Mapping[bytes, bytes], market: Market) -> str:
 def read(file: ArchiveFile, content: bytes) -> str:
     """An archive file as a backfill takes it; the name of its outcome."""
     try:
-        rows = read_archive(file, content)
+        rows = read_archive(file, content).rows
     except ArchiveError as error:
         return f"refused: {reason_class(str(error))}"
     times = rows.times.tolist()
@@ -120,7 +120,7 @@ class Answers(RestClient):
         self._page = {interval: _page(market, interval) for interval in Interval}
 
     async def _get(self, path: str, question: dict[str, str | int], weight: int) -> Any:  # noqa: ARG002
-        return self._content(self._answer)
+        return content_of("the exchange", self._answer)
 
     def ask(self, question: str, status: int, body: bytes, interval: Interval) -> str:
         """One of ``klines``, ``first``, ``time`` and ``info``; the name of its outcome."""
@@ -176,8 +176,6 @@ def _check_time(name: str, value: int | None) -> str:
 def _check_listings(listings: Sequence[Any]) -> str:
     for listing in listings:
         _check_symbol(listing.symbol)
-        if listing.onboard_ms is not None:
-            _check_time("onboard date", listing.onboard_ms)
     return "listings" if listings else "listings, empty"
 
 

@@ -48,8 +48,9 @@ class SeriesAudit:
     """What an audit found of one series.
 
     Attributes:
-        span: open times that are expected.
+        span: from the first to the last open time that is expected.
         tally: how its candles stand; what is *present* is stored.
+        absent: what the exchange does not have, as far as it was asked, as ranges of open times.
         gaps: what is missing, as ranges of open times, ascending.
         days: the tally by day of the candles' open times; days without anything expected are left out.
         rows: rows that cannot be right.
@@ -60,6 +61,7 @@ class SeriesAudit:
     series: Series
     span: Span = _NO_TIME
     tally: Tally = _NOTHING
+    absent: list[Span] = field(default_factory=list)
     gaps: list[Span] = field(default_factory=list)
     days: list[tuple[str, Tally]] = field(default_factory=list)
     rows: FoundRows = field(default_factory=FoundRows)
@@ -114,16 +116,35 @@ def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> Series
     judged_ms = end_ms
     if wanted.end_ms is None and wanted.market_ms is not None:
         judged_ms = max(coverage.begin_ms, coverage.grid.floor(min(wanted.market_ms - wanted.due_ms, end_ms)))
-    found.gaps = coverage.gaps(judged_ms)
-    days = ((day, coverage.tally(day, judged_ms)) for day in _days(coverage.grid, found.span))
-    found.days = [(f"{utc(day.begin_ms):%Y-%m-%d}", tally) for day, tally in days]
-    found.tally = Tally.sum(tally for _, tally in found.days)
+    days: dict[str, Tally] = {}
+    for part in _parts(metadata, coverage, found.span):
+        found.absent += coverage.absent.between(*part)
+        found.gaps += coverage.gaps(min(judged_ms, part.end_ms), part.begin_ms)
+        for day in _days(coverage.grid, part):
+            name = f"{utc(day.begin_ms):%Y-%m-%d}"
+            days[name] = Tally.sum([days.get(name, _NOTHING), coverage.tally(day, judged_ms)])
+    found.days = list(days.items())
+    found.tally = Tally.sum(days.values())
     return found
+
+
+def _parts(metadata: SeriesMetadata, coverage: Coverage, span: Span) -> list[Span]:
+    """The parts of a span in which candles are expected: where the series was recorded or fetched, or has any."""
+    if metadata.began_ms is None and not metadata.fetched:
+        return [span]
+    expected = metadata.fetched.copy()
+    for part in coverage.settled:
+        expected.add(*part)
+    if metadata.began_ms is not None:
+        expected.add(metadata.began_ms, span.end_ms)
+    coverage.grid.complete(expected)
+    return [Span(coverage.grid.ceil(begin), end) for begin, end in expected.between(*span)]
 
 
 def _expected(interval: Interval, metadata: SeriesMetadata, edges: Span | None, wanted: AuditRange) -> Coverage | None:
     """The coverage of what is expected, without anything present yet; None when nobody says since when."""
     begins = [time for time in (edges and edges.begin_ms, metadata.began_ms) if time is not None]
+    begins += [span.begin_ms for span in metadata.fetched]
     if not begins:
         return None
     coverage = Coverage(interval, min(begins))

@@ -15,7 +15,7 @@ from functools import partial
 from consumer.storage.codec import encode, read_partition
 from consumer.storage.interface import NO_VERSION, Change, Storage, Version
 from consumer.storage.layout import Period, candles_key, partition_name, partition_span, period_of
-from consumer.storage.table import EMPTY, Merged, Rows, merge, rows_from_candles
+from consumer.storage.table import EMPTY, Merged, Rows, merge, override, rows_from_candles
 from shared.candle import Candle, Series
 from shared.errors import DamagedFileError, InternalStoreError, SeriesLockedError, StoreError, VersionChangedError
 from shared.process.once import SayOnce
@@ -39,6 +39,7 @@ class _Job:
 
     series: Series
     make_rows: Callable[[], Merged]
+    merge: Callable[[Rows, Rows], Merged] = merge
     changes: list[Change] = field(default_factory=list)
     rows: dict[str, Rows] = field(default_factory=dict)
     conflicts: list[int] = field(default_factory=list)
@@ -67,12 +68,14 @@ class CandleStore:
         """
         return _only(self.write_many([(series, candles)]))
 
-    def write_rows(self, series: Series, rows: Rows) -> Written:
+    def write_rows(self, series: Series, rows: Rows, *, overrides: bool = False) -> Written:
         """Store rows of one series, as ``write`` does candles: for those that were never anything but numbers.
 
+        If it ``overrides``, they take the place of rows with the same open time, whatever those hold.
         Each partition that changes is an open file until all are synced: hand over some hundred of them at most.
         """
-        return _only(self._write([_Job(series, partial(Merged, rows, changed=True, conflicts=()))]))
+        made = partial(Merged, rows, changed=True, conflicts=())
+        return _only(self._write([_Job(series, made, override if overrides else merge)]))
 
     def write_many(self, groups: Iterable[tuple[Series, Sequence[Candle]]]) -> list[Written | StoreError]:
         """Store candles of several series, each named once; for each in turn what ``write`` would return or raise."""
@@ -102,7 +105,7 @@ class CandleStore:
             job.conflicts.extend(new.conflicts)
             for key, conditions, part in self._partitions(job.series, new.rows):
                 version, stored = self._read(key)
-                merged = merge(stored, part)
+                merged = job.merge(stored, part)
                 job.conflicts.extend(merged.conflicts)
                 content = encode(merged.rows, job.series.interval) if merged.changed else None
                 job.changes += [*conditions, Change(key, version, content)]

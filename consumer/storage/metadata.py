@@ -39,6 +39,7 @@ class SeriesMetadata:
         ended_noted_ms: when that end was noted.
         reason: why it ended.
         absent: what the exchange was asked for and did not have.
+        fetched: what a backfill has fetched: whatever it did not find there is absent or missing.
     """
 
     began_ms: int | None = None
@@ -47,6 +48,7 @@ class SeriesMetadata:
     ended_noted_ms: int = -1
     reason: str = ""
     absent: Spans = field(default_factory=Spans)
+    fetched: Spans = field(default_factory=Spans)
 
     @property
     def end_ms(self) -> int | None:
@@ -57,7 +59,7 @@ class SeriesMetadata:
     def is_recorded(self) -> bool:
         """Whether a producer records it: it began at some time of the exchange's, and has not ended since.
 
-        A series that was only fetched from history began at no time (0): nobody promised to go on with it.
+        Nobody promised to go on with a series that was only fetched.
         """
         return self.began_noted_ms > 0 and self.end_ms is None
 
@@ -66,6 +68,8 @@ class SeriesMetadata:
         match fact.kind:
             case FactKind.ABSENT:
                 self.absent.add(fact.from_ms, fact.to_ms)
+            case FactKind.FETCHED:
+                self.fetched.add(fact.from_ms, fact.to_ms)
             case FactKind.BEGAN:
                 self.began_ms = fact.from_ms if self.began_ms is None else min(self.began_ms, fact.from_ms)
                 self.began_noted_ms = max(self.began_noted_ms, fact.noted_ms)
@@ -152,6 +156,7 @@ def _encode(metadata: SeriesMetadata) -> bytes:
             "ended_noted": _text(metadata.ended_noted_ms),
             "reason": metadata.reason,
             "absent": [[_text(begin), _text(end)] for begin, end in metadata.absent],
+            "fetched": [[_text(begin), _text(end)] for begin, end in metadata.fetched],
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     )
@@ -165,8 +170,13 @@ def _decode(content: bytes) -> SeriesMetadata:
         ended_ms=_time(found["ended"], None),
         ended_noted_ms=_time(found["ended_noted"], -1),
         reason=str(found["reason"]),
-        absent=Spans((_time(begin, None), _time(end, None)) for begin, end in found["absent"]),
+        absent=_spans(found["absent"]),
+        fetched=_spans(found.get("fetched", ())),  # a file of before 0.1.0 has none
     )
+
+
+def _spans(found: Any) -> Spans:
+    return Spans((_time(begin, None), _time(end, None)) for begin, end in found)
 
 
 def _text(time_ms: int | None) -> str | None:

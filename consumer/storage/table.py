@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -86,9 +86,8 @@ class Rows:
         return Rows(self.times[first:last], self.values[:, first:last])
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """What ``merge`` made.
+class Merged(NamedTuple):
+    """What ``merge`` and ``unite`` made.
 
     Attributes:
         changed: whether the rows differ from those that were there.
@@ -117,6 +116,14 @@ def merge(old: Rows, new: Rows) -> Merged:
     both = _unique(np.concatenate((old.times, new.times)), np.concatenate((old.values, new.values), axis=1))
     changed = not (np.array_equal(both.rows.times, old.times) and np.array_equal(both.rows.values, old.values))
     return Merged(both.rows, changed, both.conflicts)
+
+
+def override(old: Rows, new: Rows) -> Merged:
+    """The union of two sets of rows, where of two that differ the new one stays."""
+    kept = ~np.isin(old.times, new.times)
+    both = unite([Rows(old.times[kept], old.values[:, kept]), new]).rows
+    changed = not (np.array_equal(both.times, old.times) and np.array_equal(both.values, old.values))
+    return Merged(both, changed, conflicts=())
 
 
 def _unique(times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Merged:
@@ -169,8 +176,13 @@ def runs(times: "npt.NDArray[np.int64]", interval: Interval) -> Iterator[Span]:
 
 def concatenate(parts: Iterable[Rows]) -> Rows:
     """Rows of several partitions of one series as one, merged by key like everything else."""
+    return unite(parts).rows
+
+
+def unite(parts: Iterable[Rows]) -> Merged:
+    """Rows of one series in any order, with repeats, as one."""
     ordered = sorted((part for part in parts if len(part)), key=lambda part: int(part.times[0]))
     if not ordered:
-        return EMPTY
+        return Merged(EMPTY, changed=False, conflicts=())
     times = np.concatenate([part.times for part in ordered])
-    return _unique(times, np.concatenate([part.values for part in ordered], axis=1)).rows
+    return _unique(times, np.concatenate([part.values for part in ordered], axis=1))

@@ -37,6 +37,7 @@ from shared.market import Market
 from shared.process.once import is_worth_a_line
 from shared.process.tasks import Tasks, cancel
 from shared.settings.sections import ExchangeSettings
+from shared.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Counters:
 
 
 class Connection:
-    """One connection and what it is subscribed to.
+    """One connection, to a base address, and what it is subscribed to.
 
     ``on_candle`` is called with each closed candle as it arrives; it must not block and must not raise. ``counters``
     and ``events`` are shared with the process's other connections.
@@ -77,12 +78,14 @@ class Connection:
     def __init__(
         self,
         market: Market,
+        base: str,
         settings: ExchangeSettings,
         on_candle: Callable[[Candle], object],
         counters: Counters,
         events: EventTime,
     ) -> None:
-        self.address = f"{settings.websocket(market)}/stream"
+        self.base = base
+        self.address = f"{base}/stream"
         self.subscribed: set[str] = set()  # channels that the exchange has acknowledged
         self.delivered: asyncio.Future[None] = asyncio.Future()
         self.ended: asyncio.Future[End] = asyncio.Future()
@@ -123,19 +126,30 @@ class Connection:
     async def subscribe(self, channels: Iterable[str]) -> None:
         """Subscribe to more channels; returns when all are acknowledged.
 
-        Channels that the exchange refuses are named in the log and not asked for again on this connection.
-        ConnectionFailedError says that the exchange does not answer in time, or that the connection is lost.
+        What the exchange refuses together is asked for in halves, so that one bad name silences no other. A channel
+        that it refuses alone is named in the log and not asked for again on this connection. ConnectionFailedError says
+        that the exchange does not answer in time or refuses all there is, or that the connection is lost.
         """
         for group in pack_channels(sorted(set(channels) - self.subscribed - self._refused)):
-            self._unseen.update(dict.fromkeys(group, time.monotonic()))  # a kline may be there before the answer is
-            error = await self._ask("SUBSCRIBE", group)
-            waiting = [name for name in group if self._unseen.pop(name, None) is not None]
-            if error is not None:
-                self._refused.update(group)
-                log.error("%s: SUBSCRIBE of %d channels refused: %s: %s …", self.address, len(group), error, group[0])
-                continue
+            await self._subscribe(group)
+        if self._refused and not self.subscribed:
+            raise ConnectionFailedError(f"the exchange refuses all of {counted(len(self._refused), 'channel')}")
+
+    async def _subscribe(self, group: tuple[str, ...]) -> None:
+        """Subscribe to channels that fit one message, or to those of them that the exchange does not refuse."""
+        self._unseen.update(dict.fromkeys(group, time.monotonic()))  # a kline may be there before the answer is
+        error = await self._ask("SUBSCRIBE", group)
+        waiting = [name for name in group if self._unseen.pop(name, None) is not None]
+        if error is None:
             self.subscribed.update(group)
             self._unseen.update(dict.fromkeys(waiting, time.monotonic()))
+        elif len(group) == 1:
+            self._refused.update(group)
+            log.error("%s: the exchange refuses the channel %s: %s", self.address, group[0], error)
+        else:
+            middle = len(group) // 2
+            await self._subscribe(group[:middle])
+            await self._subscribe(group[middle:])
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Let go of channels; returns when that is acknowledged. Raises as ``subscribe`` does."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
+from shared.text import counted
 
 _CHEAPEST_PAGE = {Market.SPOT: 1000, Market.USDT_FUTURES: 499, Market.COIN_FUTURES: 499}
 _LIGHT_PAGE = 99
@@ -29,12 +30,37 @@ class Page(NamedTuple):
     covers_to_ms: int  # when the answer holds fewer rows than ``limit``, it is all that exists up to here
 
 
+class OddRow(NamedTuple):
+    """A row that is no candle: when it opens, in UTC ms, and what is wrong with it."""
+
+    open_time_ms: int
+    reason: str
+
+
 class Answer(NamedTuple):
-    """What a klines request brought."""
+    """What a klines request brought. What is odd of it bars nothing else."""
 
     candles: Sequence[Candle]  # the closed ones, ascending
     covered_to_ms: int  # they are all that exist from the page's beginning up to here, unless ``is_doubtful``
-    is_doubtful: bool = False  # whether there were rows that are no candle
+    is_doubtful: bool = False  # whether there were rows of which not even the time can be told, or of another question
+    odd: Sequence[OddRow] = ()  # rows that are no candle, ascending
+
+
+def odd_on_grid(interval: Interval, odd: Sequence[OddRow]) -> Sequence[OddRow]:
+    """Those of odd rows that stand where a candle may: it may be right the next time. All others are passed."""
+    return [row for row in odd if interval.is_open_time(row.open_time_ms)]
+
+
+def odd_reason(odd: Sequence[OddRow]) -> str:
+    """One line about odd rows; empty without any."""
+    if not odd:
+        return ""
+    return f"{counted(len(odd), 'row is', 'rows are')} no candle: {odd[0].reason}"
+
+
+def next_open_ms(interval: Interval, time_ms: int) -> int:
+    """The first time after another at which a candle may open, whatever the grid of 3d candles is."""
+    return time_ms - time_ms % DAY_MS + DAY_MS if interval is Interval.D3 else interval.end(interval.floor(time_ms))
 
 
 def klines_weight(market: Market, limit: int) -> int:

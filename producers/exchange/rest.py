@@ -15,12 +15,14 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import httpx
 import orjson
 
-from producers.exchange.page import Answer, Page, klines_weight
+from producers.exchange.addresses import Addresses
+from producers.exchange.page import Answer, OddRow, Page, klines_weight, next_open_ms, odd_reason
 from producers.exchange.symbols import Listing, parse_listings
 from producers.exchange.weight import WeightBudget
 from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
@@ -28,7 +30,7 @@ from shared.errors import MalformedCandleError, PoolClosedError, RestRefusedErro
 from shared.market import Market
 from shared.process.once import is_worth_a_line
 from shared.settings.sections import ExchangeSettings
-from shared.text import printable
+from shared.text import counted, printable, quoted
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +62,9 @@ class RestClient:
         self.market = market
         self.budget = budget
         self.counters = RestCounters()
+        self._odd_answers = 0
         self._timeout_seconds = settings.rest_timeout_seconds
-        self._base = settings.rest(market) + market.facts.rest_prefix
+        self._addresses = Addresses(f"{market} REST", settings.rest(market))
         try:
             self._client = httpx.AsyncClient(
                 timeout=settings.rest_timeout_seconds,
@@ -105,16 +108,21 @@ class RestClient:
         rows = await self._get("klines", question, klines_weight(series.market, page.limit))
         if not isinstance(rows, list):
             raise RestUnavailableError("the answer to /klines is no list")
-        candles = [candle for row in rows if (candle := self._candle(series, row, closed_before_ms)) is not None]
-        candles.sort(key=lambda candle: candle.open_time_ms)
+        found = [self._candle(series, row, closed_before_ms) for row in rows]
+        candles = [row for row in found if isinstance(row, Candle)]
+        candles.sort(key=attrgetter("open_time_ms"))
+        odd = sorted(row for row in found if isinstance(row, OddRow))
+        self._tell_odd(series, odd, found.count(None))
+        times = [candle.open_time_ms for candle in candles] + [row.open_time_ms for row in odd]
         covered_to = page.covers_to_ms
         if page.end_ms is None and len(rows) >= page.limit:
-            covered_to = candles[-1].end_time_ms if candles else page.from_ms
-        is_other = any(candle.open_time_ms < page.from_ms for candle in candles)  # an answer to another question
+            covered_to = next_open_ms(series.interval, max(times, default=page.from_ms))
+        is_other = min(times, default=page.from_ms) < page.from_ms  # an answer to another question
         return Answer(
             [candle for candle in candles if candle.end_time_ms <= closed_before_ms],
             min(covered_to, closed_before_ms),
-            is_other or len(candles) < len(rows),
+            is_other or None in found,
+            odd,
         )
 
     async def first_open_ms(self, series: Series) -> int | None:
@@ -128,17 +136,27 @@ class RestClient:
         except (TypeError, IndexError, KeyError, MalformedCandleError):
             return None
 
-    def _candle(self, series: Series, row: Any, closed_before_ms: int) -> Candle | None:
-        if not isinstance(row, list) or len(row) < _ROW_COLUMNS:
-            self.counters.rows_refused += 1
-            return None
+    def _candle(self, series: Series, row: Any, closed_before_ms: int) -> Candle | OddRow | None:
+        """The candle of a row; an odd row where it is none; None where not even its time can be told."""
         try:
             return candle_of_row(series, row, closed_before_ms)
         except MalformedCandleError as error:
-            self.counters.rows_refused += 1
-            if is_worth_a_line(self.counters.rows_refused):
-                log.warning("row no. %d that is no candle, of %s: %s", self.counters.rows_refused, series, error)
+            reason = str(error)
+        try:
+            return OddRow(checked_time("open time", row[0] if isinstance(row, list) and row else None), reason)
+        except MalformedCandleError:
             return None
+
+    def _tell_odd(self, series: Series, odd: Sequence[OddRow], unknown: int) -> None:
+        """Count what is no candle of an answer, and say so: a line an answer, of the first answers and a few later."""
+        if not odd and not unknown:
+            return
+        self.counters.rows_refused += len(odd) + unknown
+        self._odd_answers += 1
+        if is_worth_a_line(self._odd_answers):
+            reasons = [odd_reason(odd)] if odd else []
+            reasons += [f"{counted(unknown, 'row has', 'rows have')} not even an open time"] if unknown else []
+            log.warning("%s: %s", series, "; ".join(reasons))
 
     async def _get(self, path: str, question: dict[str, str | int], weight: int) -> Any:
         await self.budget.acquire(weight)
@@ -151,11 +169,22 @@ class RestClient:
             raise
 
     async def _ask(self, path: str, question: dict[str, str | int]) -> Any:
+        """Ask the address in use; where that does not serve, the next question goes to another."""
+        address = self._addresses.current
+        try:
+            return await self._ask_at(address + self.market.facts.rest_prefix, path, question)
+        except PoolClosedError:
+            raise
+        except RestUnavailableError as error:
+            self._addresses.give_way(address, error)
+            raise
+
+    async def _ask_at(self, base: str, path: str, question: dict[str, str | int]) -> Any:
         try:
             async with asyncio.timeout(2 * self._timeout_seconds):  # httpx counts each read by itself
-                answer = await self._fetch(path, question)
+                answer = await self._fetch(f"{base}/{path}", question, _MAX_BYTES[path])
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise RestUnavailableError(f"{self._base}: {str(error) or type(error).__name__}") from None
+            raise RestUnavailableError(f"{base}: {str(error) or type(error).__name__}") from None
         used = _count(answer.headers.get("X-MBX-USED-WEIGHT-1M", ""))
         if used is not None:
             await self.budget.used(used)
@@ -163,27 +192,13 @@ class RestClient:
             seconds = _retry_after(answer.headers.get("Retry-After", ""))
             await self.budget.close(seconds, status)
             raise PoolClosedError(seconds, status)
-        return self._content(answer)
+        return content_of(base, answer)
 
-    def _content(self, answer: httpx.Response) -> Any:
-        status = answer.status_code
-        try:
-            content = orjson.loads(answer.content)
-        except orjson.JSONDecodeError:
-            raise RestUnavailableError(f"{self._base} answers {status} and no JSON") from None
-        if status == _OK:
-            return content
-        said = content if isinstance(content, dict) else {}
-        code, text = said.get("code"), printable(said.get("msg", ""))
-        if type(code) is int and code and status < _SERVER_FAULT and status != httpx.codes.FORBIDDEN:
-            raise RestRefusedError(f"{text} (code {code})", code)
-        raise RestUnavailableError(f"{self._base} answers {status} {text}".strip())
-
-    async def _fetch(self, path: str, question: dict[str, str | int]) -> httpx.Response:
+    async def _fetch(self, address: str, question: dict[str, str | int], max_bytes: int) -> httpx.Response:
         """An answer and its body, unpacked piece by piece, never beyond its bound; else httpx.HTTPError."""
-        async with self._client.stream("GET", f"{self._base}/{path}", params=question) as answer:
+        async with self._client.stream("GET", address, params=question) as answer:
             try:
-                body = await _body(answer, _MAX_BYTES[path])
+                body = await _body(answer, max_bytes)
             except httpx.HTTPError:
                 if answer.status_code == _OK:
                     raise
@@ -192,13 +207,31 @@ class RestClient:
         return httpx.Response(answer.status_code, headers=headers, content=body)
 
 
-def candle_of_row(series: Series, row: Sequence[Any], event_time_ms: int) -> Candle:
+def candle_of_row(series: Series, row: Any, event_time_ms: int) -> Candle:
     """A candle from the twelve columns of a REST row, times in ms; MalformedCandleError names the wrong value."""
+    if not isinstance(row, list) or len(row) < _ROW_COLUMNS:
+        raise MalformedCandleError(f"a row of REST has {_ROW_COLUMNS} columns or more, and this is {quoted(row)}")
     decimals = (*row[1:6], row[7], row[9], row[10])
     now_ms = time.time_ns() // 1_000_000
     return checked_candle(
         series, row[0], decimals, row[8], source="rest", event_time_ms=event_time_ms, receive_time_ms=now_ms
     )
+
+
+def content_of(base: str, answer: httpx.Response) -> Any:
+    """What an answer holds; RestUnavailableError or RestRefusedError where it holds none."""
+    status = answer.status_code
+    try:
+        content = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        raise RestUnavailableError(f"{base} answers {status} and no JSON") from None
+    if status == _OK:
+        return content
+    said = content if isinstance(content, dict) else {}
+    code, text = said.get("code"), printable(said.get("msg", ""))
+    if type(code) is int and code and status < _SERVER_FAULT and status != httpx.codes.FORBIDDEN:
+        raise RestRefusedError(f"{text} (code {code})", code)
+    raise RestUnavailableError(f"{base} answers {status} {text}".strip())
 
 
 async def _body(answer: httpx.Response, max_bytes: int) -> bytes:

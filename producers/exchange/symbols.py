@@ -8,7 +8,7 @@ calls the field ``contractStatus``.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from shared.candle import MAX_TIME_MS, checked_symbol
+from shared.candle import checked_symbol
 from shared.errors import MalformedCandleError
 from shared.market import Market
 
@@ -25,7 +25,6 @@ class Listing(NamedTuple):
     symbol: str
     status: str  # the exchange's own word
     dated: bool = False  # whether it is a futures contract with a delivery date
-    onboard_ms: int | None = None  # when it was first traded; None where the exchange does not say (spot)
 
     @property
     def is_recorded(self) -> bool:
@@ -48,10 +47,9 @@ def _listing(entry: Mapping[str, Any], status_field: str) -> Listing | None:
         symbol = checked_symbol(entry.get("symbol"))
     except MalformedCandleError:
         return None
-    contract, status, onboard = entry.get("contractType"), entry.get(status_field), entry.get("onboardDate")
+    contract, status = entry.get("contractType"), entry.get(status_field)
     return Listing(
         symbol,
         status if isinstance(status, str) else "",
         dated=isinstance(contract, str) and contract != "" and "PERPETUAL" not in contract,
-        onboard_ms=onboard if type(onboard) is int and 0 < onboard < MAX_TIME_MS else None,
     )

@@ -7,26 +7,23 @@ cost one small request each in ten minutes instead of one a minute.
 
 A candle that an answer should hold and does not, while later ones exist, is *absent*. It is asked for again a few
 times, ever more slowly, and then let be. Without a later candle nothing is absent: it may still come. Only a history,
-or a listing, may begin later than it is asked for: what answers leave out at its beginning is noted and let be.
+or a listing, may begin later than it is asked for: what answers leave out at its beginning is noted and let be as soon
+as there is a later candle, and passed over until then.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from producers.exchange.page import Answer, next_page, page_of_gaps
+from producers.exchange.page import Answer, next_page, odd_on_grid, odd_reason, page_of_gaps
 from producers.gaps.state import Absence, Question, SeriesState
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS
-from shared.series_fact import FactKind, SeriesFact
+from shared.series_fact import BEFORE_ITS_FIRST, FactKind, SeriesFact
 from shared.spans import Spans
 
 ABSENT_AGAIN_MS = (MINUTE_MS, 10 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
 """How long after an absence was found, and after each further question, it is asked for again."""
 
-BEFORE_ITS_FIRST = "before its first candle"
-"""Reason of the fact that tells how much of a history, or of a listing's first minute, the exchange never had."""
-
-_NO_CANDLE = "its row is no candle"
 _MAX_DOUBTFUL = 4  # answers in a row that may have left something out, before what is not in them counts as absent
 
 
@@ -67,18 +64,18 @@ def take_answer(
         state.absences = list(_absences_left(question, state, answer, taken, now_ms))
         return []
     ends_history = state.may_begin_later and not answer.candles and question.page.end_ms is None
-    is_doubtful = answer.is_doubtful or ends_history  # asked from a time on, it should hold the next candle there is
+    # asked from a time on, it should hold the next candle there is; a row on the grid may be right the next time
+    is_doubtful = answer.is_doubtful or ends_history or bool(odd_on_grid(question.series.interval, answer.odd))
     state.doubtful_answers = state.doubtful_answers + 1 if is_doubtful else 0
     facts: list[SeriesFact] = []
     if not is_doubtful or state.doubtful_answers >= _MAX_DOUBTFUL:  # a row that never becomes a candle must not block
-        reason = _NO_CANDLE if is_doubtful else ""
-        facts = _find_absent(question, state, answer, now_ms, patience.grace_ms, reason)
+        facts = _find_absent(question, state, answer, now_ms, patience.grace_ms)
     _set_next_time(question, state, answer, taken, now_ms, patience)
     return facts
 
 
 def _find_absent(
-    question: Question, state: SeriesState, answer: Answer, now_ms: int, grace_ms: int, reason: str
+    question: Question, state: SeriesState, answer: Answer, now_ms: int, grace_ms: int
 ) -> list[SeriesFact]:
     """Mark as absent what the answer should hold and does not, though there are later candles."""
     coverage, series = state.coverage, question.series
@@ -91,7 +88,12 @@ def _find_absent(
     later = max(later, (coverage.settled.last_ms or 1) - 1)
     facts = []
     for gap in present.gaps(covered_from, covered_to):
-        if gap.begin_ms == coverage.begin_ms and state.may_begin_later:
+        if state.may_begin_later and not coverage.settled.between(coverage.begin_ms, gap.begin_ms):
+            if gap.begin_ms > coverage.begin_ms:
+                continue  # what was passed over before it is asked for first
+            if gap.begin_ms >= later:
+                state.pass_over(gap.end_ms)
+                break
             coverage.add(*gap)  # not a hole: the exchange has nothing that old, and nothing that old is wanted
             coverage.begin_ms = gap.end_ms
             state.published.add(*gap)
@@ -101,7 +103,8 @@ def _find_absent(
             break  # nothing later: it may still come
         coverage.add_absent(*gap)
         state.absences.append(Absence(*gap, now_ms + ABSENT_AGAIN_MS[0]))
-        facts.append(SeriesFact(series, FactKind.ABSENT, *gap, now_ms, reason))
+        odd = [row for row in answer.odd if gap.begin_ms <= row.open_time_ms < gap.end_ms]
+        facts.append(SeriesFact(series, FactKind.ABSENT, *gap, now_ms, odd_reason(odd)))
     if coverage.begin_ms < coverage.settled.end_of_run(coverage.begin_ms):
         state.may_begin_later = False
     return facts
@@ -133,7 +136,7 @@ def _set_next_time(
     else:
         state.patience_ms = min(2 * state.patience_ms, patience.quiet_ms)
     went_on = state.coverage.settled.end_of_run(question.page.from_ms) > question.page.from_ms
-    goes_on = went_on and not answer.is_doubtful
+    goes_on = went_on and not state.doubtful_answers
     if state.ending is not None:
         goes_on = _asked_farther(question, state, answer) or goes_on
     state.not_before_ms = now_ms if goes_on else now_ms + state.patience_ms
@@ -147,7 +150,7 @@ def _asked_farther(question: Question, state: SeriesState, answer: Answer) -> bo
     if ending is None or any(candle.open_time_ms not in state.coverage for candle in answer.candles):
         return False
     covered_to = answer.covered_to_ms
-    if answer.is_doubtful:
+    if state.doubtful_answers:
         covered_to = max(covered_to, question.page.covers_to_ms)
     before, ending.asked_to_ms = ending.asked_to_ms, max(ending.asked_to_ms, state.coverage.grid.floor(covered_to))
     return ending.asked_to_ms > before

@@ -62,6 +62,7 @@ class SeriesState:
     doubtful_answers: int = 0  # how many answers in a row may have left something out
     question: Question | None = None  # the one that is under way
     may_begin_later: bool = False  # nothing says that there are candles at its beginning: a listing may be younger
+    passed_over_from_ms: int | None = None  # where it began, while nothing is known to exist of what was asked for
     ending: Ending | None = None  # only while it ends
 
     @property
@@ -73,6 +74,17 @@ class SeriesState:
     def end_ms(self) -> int:
         """Nothing that opens then or later is expected; 0 while it goes on."""
         return self.coverage.end_ms or 0
+
+    def pass_over(self, end_ms: int) -> None:
+        """The exchange has neither what was asked for nor anything later: expect it from here on, for now."""
+        if self.passed_over_from_ms is None:
+            self.passed_over_from_ms = self.coverage.begin_ms
+        self.coverage.begin_ms = end_ms
+
+    def note_exists(self) -> None:
+        """There is a candle: what was passed over before it is expected after all, to be asked for again."""
+        if self.passed_over_from_ms is not None:
+            self.coverage.begin_ms, self.passed_over_from_ms = self.passed_over_from_ms, None
 
     def begin_ending(self, reason: str, end_ms: int) -> None:
         """It is not recorded any more, and what came already was there."""

@@ -91,9 +91,9 @@ class GapTracker:
         return series in self._states and self._states[series].is_resumed
 
     def checkpoint(self, series: Series) -> int | None:
-        """Up to where a series is published without a gap; None while it is not known where it continues."""
+        """Up to where a series is published without a gap; None while that, or whether it has begun, is not known."""
         state = self._states.get(series)
-        if state is None or not state.is_resumed:
+        if state is None or not state.is_resumed or state.passed_over_from_ms is not None:
             return None
         return state.published.end_of_run(state.coverage.begin_ms)
 
@@ -121,6 +121,7 @@ class GapTracker:
         """A candle has come, and whoever publishes it has taken it."""
         state = self._states.get(candle.series)
         if state is not None:
+            state.note_exists()
             state.move_grid(candle.open_time_ms)
             state.coverage.add(candle.open_time_ms, candle.end_time_ms)
 
@@ -220,6 +221,7 @@ class GapTracker:
 
     def _close(self, series: Series, state: SeriesState, now_ms: int) -> list[SeriesFact]:
         """The end of a series: behind its last candle."""
+        state.note_exists()  # or does not: then it ends where it began
         end_ms = max(state.coverage.settled.last_ms or 0, state.coverage.begin_ms)
         del self._states[series]
         reason = state.ending.reason if state.ending is not None else ""

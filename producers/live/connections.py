@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
+from producers.exchange.addresses import Addresses
 from producers.exchange.channels import channel
 from producers.exchange.connection import Connection, Counters
 from producers.exchange.event_time import EventTime
@@ -70,6 +71,7 @@ class CandleListener:
         self._on_candle = on_candle
         self._rng = rng or random.Random()
         self._budget = AttemptBudget()
+        self._addresses = Addresses(f"{market} WebSocket", settings.websocket(market))
         self._lines: list[Line] = []
         self._line_of: dict[Series, Line] = {}
 
@@ -126,7 +128,12 @@ class CandleListener:
     async def new_connection(self) -> Connection:
         """A connection that is not open yet, as soon as one more attempt is allowed."""
         await self._budget.acquire()
-        return Connection(self.market, self._settings, self._on_candle, self.counters, self.events)
+        base = self._addresses.current
+        return Connection(self.market, base, self._settings, self._on_candle, self.counters, self.events)
+
+    def note_failure(self, connection: Connection, reason: object) -> None:
+        """A new connection brought no kline: the next one goes to another address, if there is any."""
+        self._addresses.give_way(connection.base, reason)
 
     @property
     def silence_seconds(self) -> float:

@@ -150,6 +150,7 @@ class Line:
             stays_silent = found is None
         except ConnectionFailedError as error:
             self._warn(_NO_KLINES, candidate.address, error)
+            self._owner.note_failure(candidate, error)
         finally:
             if found is not candidate and not stays_silent:
                 self._retire(candidate)
@@ -157,6 +158,7 @@ class Line:
             seconds, count = self._owner.silence_seconds, len(candidate.subscribed)
             silence = f"{count} channels were acknowledged and then silent for {seconds:g} s"
             self._warn(_NO_KLINES, candidate.address, f"{silence}: this address may no longer carry klines")
+            self._owner.note_failure(candidate, silence)
         return found, candidate if stays_silent else None
 
     async def _first_to_deliver(self, connections: Sequence[Connection]) -> Connection | None:

@@ -1,16 +1,23 @@
 """Where each series continues after a start, and what ended while nobody listened.
 
 In this order: at its checkpoint; where its candles on disk end, or have their first hole, if the broker has forgotten;
-at the first candle of a symbol that was listed after the list was last read; as far back as ``history`` says, or now.
-Only the first start of a series looks back.
+when the list was last read without a symbol that is traded now; as far back as ``history`` says, or now. Only the first
+start of a series looks back.
+
+When a symbol began to be traded, no field of a listing tells for sure: dates are wrong or missing, a status may come
+early or late, a name may come back. So whatever was not traded at the last reading is asked for from that reading on,
+and where the exchange refuses that, later. What the last life saw as traded is not written down. It is asked whether
+the symbol had a kline then.
 """
 
 import logging
 import time
+from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
 from producers.exchange.clock import ExchangeClock
+from producers.exchange.page import Page
 from producers.exchange.rest import RestClient
 from producers.gaps.intake import Intake
 from producers.live.checkpoints import Checkpoints, Known
@@ -18,9 +25,19 @@ from producers.live.selection import Selection
 from shared.broker.client import CONNECTION_ERRORS
 from shared.candle import Series
 from shared.errors import RestRefusedError, RestUnavailableError
+from shared.interval import HOUR_MS, Interval
 from shared.series_fact import FactKind, SeriesFact
 
 log = logging.getLogger(__name__)
+
+
+class _Added(NamedTuple):
+    """How a series came to be wanted: at which time of the exchange's, and what the reading before said."""
+
+    at_ms: int
+    listed_before_ms: int | None  # None: there was none in this life
+    was_traded: bool | None
+
 
 _WRITER_SECONDS = 10.0  # how long a first start waits for a writer to say what is on disk
 
@@ -28,7 +45,7 @@ _WRITER_SECONDS = 10.0  # how long a first start waits for a writer to say what 
 class Resume:
     """Finds out where each wanted series continues, and tells the gap tracker.
 
-    ``rest`` is asked for the first kline of a new listing; ``intake`` takes the beginning and the end of each series.
+    ``rest`` is asked whether a symbol was traded at a time; ``intake`` takes the beginning and the end of each series.
     """
 
     def __init__(
@@ -41,7 +58,7 @@ class Resume:
         self._intake = intake
         self._tracker = intake.tracker
         self._began_at = time.monotonic()
-        self._added: dict[Series, tuple[int, int | None]] = {}
+        self._added: dict[Series, _Added] = {}
         self._last_life: Known | None = None
         self._unsure: set[Series] = set()
         self._has_looked_back = False
@@ -65,8 +82,9 @@ class Resume:
         }
 
     def add(self, series: Series) -> None:
-        """A series has come to be wanted now, after the list had been read the last time but one."""
-        self._added[series] = (self._clock.now_ms, self._selection.symbols.listed_before_ms)
+        """A series has come to be wanted now, by the list as it was read last."""
+        symbols = self._selection.symbols
+        self._added[series] = _Added(self._clock.now_ms, symbols.listed_before_ms, symbols.was_traded(series.symbol))
 
     async def look(self) -> None:
         """Expect what is wanted, from where it continues; what cannot be told yet is looked for again."""
@@ -76,7 +94,7 @@ class Resume:
             return
         now_ms = await self._clock.known()
         for series in new:
-            since_ms = self._added[series][0] or self._clock.heard_since_ms or now_ms
+            since_ms = self._added[series].at_ms or self._clock.heard_since_ms or now_ms
             self._tracker.expect(series, min(since_ms, now_ms))
         try:
             known = await self._checkpoints.load()
@@ -124,22 +142,24 @@ class Resume:
 
     async def _first_start_ms(self, series: Series, now_ms: int) -> int | None:
         """From when a series is wanted that was never recorded; None: from now."""
-        listed_before = self._added[series][1] or (self._last_life and self._last_life.listed_ms)
-        if listed_before and self._selection.symbols.by_symbol is not None:
-            first_ms = await self._first_kline_ms(series)
-            if first_ms is not None and series.interval.end(series.interval.floor(first_ms)) > listed_before:
-                return first_ms
+        _, listed_ms, was_traded = self._added[series]
+        if was_traded is None and self._last_life is not None and self._selection.symbols.by_symbol is not None:
+            listed_ms = self._last_life.listed_ms
+            was_traded = listed_ms is None or await self._was_traded_at(series, listed_ms)
+        if was_traded is False:
+            return listed_ms
         history_ms = self._selection.history_ms(series)
         return now_ms - history_ms if history_ms else None
 
-    async def _first_kline_ms(self, series: Series) -> int | None:
-        listing = self._selection.listing(series)
-        if listing is not None and listing.onboard_ms is not None:
-            return listing.onboard_ms
+    async def _was_traded_at(self, series: Series, time_ms: int) -> bool:
+        """Whether the exchange has a kline of a symbol that had ended by a time, and not long before it."""
+        minutes = Series(series.market, series.symbol, Interval.M1)
+        end_ms = Interval.M1.floor(time_ms)
         try:
-            return await self._rest.first_open_ms(series)
+            answer = await self._rest.klines(minutes, Page(end_ms - HOUR_MS, end_ms, 1, end_ms), time_ms)
         except RestRefusedError:
-            return None
+            return False
+        return bool(answer.candles or answer.odd)
 
     def _believe_the_disk(self, known: Known) -> None:
         """Series that began before any writer had spoken continue from the disk after all."""

@@ -41,6 +41,7 @@ class SymbolList:
         self.by_symbol: Mapping[str, Listing] | None = None  # what is or was listed; None while it was never read
         self.listed_ms = 0  # the exchange's time before it was read; 0: never
         self.listed_before_ms: int | None = None  # the same of the reading before; None: there was none
+        self._traded_before: frozenset[str] | None = None  # what it showed as traded at the reading before
         self.read_ms = 0  # the exchange's time after it was read: whatever it says has happened by then
         self._doubted = 0
 
@@ -56,10 +57,15 @@ class SymbolList:
         if 0 < self._doubted <= _DOUBTED_READS:
             log.error("of %d symbols the exchange lists %d as traded: not believed yet", len(before), len(still))
             return False
+        self._traded_before = None if self.by_symbol is None else frozenset(before)
         gone = {symbol: Listing(symbol, NOT_LISTED) for symbol in known}
         self.by_symbol = gone | {listing.symbol: listing for listing in found}
         self.listed_before_ms, self.listed_ms, self.read_ms = self.listed_ms or None, now_ms, read_ms
         return True
+
+    def was_traded(self, symbol: str) -> bool | None:
+        """Whether a symbol was traded at the reading before the last; None when there was none in this life."""
+        return None if self._traded_before is None else symbol in self._traded_before
 
 
 class Selection:
@@ -117,6 +123,16 @@ class Selection:
         """Symbols of these that the exchange's list, where it is known, does not hold."""
         listed = self.symbols.by_symbol
         return [] if listed is None else sorted({chosen.symbol for chosen in series} - listed.keys())
+
+    def unmatched(self) -> list[str]:
+        """Patterns that fit nothing on the exchange's list, where that is known."""
+        if self.symbols.by_symbol is None:
+            return []
+        patterns = [symbol for group in self._groups for symbol in group.symbols if is_pattern(symbol)]
+        patterns += [change.symbol for change in self._changes if change.record and is_pattern(change.symbol)]
+        return [
+            pattern for pattern in patterns if not any(matches(name, (pattern,)) for name in self.symbols.by_symbol)
+        ]
 
     def history_ms(self, series: Series) -> int:
         """How far back a first start of a series reaches, in ms."""

@@ -61,6 +61,7 @@ class SeriesSet:
         self._list_at = self._everything_at = 0.0
         self._list_delays = backoff(_RETRY_LIST_SECONDS, selection.symbols_seconds)
         self._warn = SayOnce(log.warning)
+        self._warn_name = SayOnce(log.warning)
 
     async def run(self, look_seconds: float = _LOOK_SECONDS) -> None:
         """Keep everything up to date for as long as the process lives; it looks after that every ``look_seconds``."""
@@ -137,6 +138,7 @@ class SeriesSet:
         if added and selection.symbols.listed_before_ms:
             names = [f"{series.symbol}-{series.interval}" for series in added]
             log.info("recording %d more series: %s", len(added), listed(names))
-        unlisted = selection.unlisted(added)
-        if unlisted:
-            log.warning("%s lists no %s: recorded as far as it comes", selection.market, listed(unlisted))
+        for symbol in selection.unlisted(selection.wanted):
+            self._warn_name("%s lists no %s: recorded as far as it comes", selection.market, symbol)
+        for pattern in selection.unmatched():
+            self._warn_name("%s lists nothing that fits %s", selection.market, pattern)

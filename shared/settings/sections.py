@@ -15,10 +15,11 @@ from shared.settings.types import (
     BrokerAddress,
     Duration,
     OptionalRestAddress,
-    RestAddress,
+    RestAddresses,
     Seconds,
     SymbolPattern,
-    WebSocketAddress,
+    WebSocketAddresses,
+    split_addresses,
 )
 
 
@@ -71,19 +72,23 @@ class ExchangeSettings(Section):
     simulator: OptionalRestAddress = Field(
         "", description="address of `candlewick simulate`; takes the place of all addresses below"
     )
-    spot_websocket: WebSocketAddress = Field(Market.SPOT.facts.websocket, description="base address, spot")
-    usdt_futures_websocket: WebSocketAddress = Field(
-        Market.USDT_FUTURES.facts.websocket, description="base address, USDT-margined futures"
+    spot_websocket: WebSocketAddresses = Field(
+        ", ".join(Market.SPOT.facts.websocket), description="base addresses, spot; each gives way to the next"
     )
-    coin_futures_websocket: WebSocketAddress = Field(
-        Market.COIN_FUTURES.facts.websocket, description="base address, coin-margined futures"
+    usdt_futures_websocket: WebSocketAddresses = Field(
+        ", ".join(Market.USDT_FUTURES.facts.websocket), description="base addresses, USDT-margined futures"
     )
-    spot_rest: RestAddress = Field(Market.SPOT.facts.rest, description="base address of REST, spot")
-    usdt_futures_rest: RestAddress = Field(
-        Market.USDT_FUTURES.facts.rest, description="base address of REST, USDT-margined futures"
+    coin_futures_websocket: WebSocketAddresses = Field(
+        ", ".join(Market.COIN_FUTURES.facts.websocket), description="base addresses, coin-margined futures"
     )
-    coin_futures_rest: RestAddress = Field(
-        Market.COIN_FUTURES.facts.rest, description="base address of REST, coin-margined futures"
+    spot_rest: RestAddresses = Field(
+        ", ".join(Market.SPOT.facts.rest), description="base addresses of REST, spot; each gives way to the next"
+    )
+    usdt_futures_rest: RestAddresses = Field(
+        ", ".join(Market.USDT_FUTURES.facts.rest), description="base addresses of REST, USDT-margined futures"
+    )
+    coin_futures_rest: RestAddresses = Field(
+        ", ".join(Market.COIN_FUTURES.facts.rest), description="base addresses of REST, coin-margined futures"
     )
     rest_timeout_seconds: Seconds = Field(10.0, description="longest wait for the answer to a REST request")
     weight_share: Annotated[float, Field(gt=0, le=0.9)] = Field(
@@ -104,16 +109,18 @@ class ExchangeSettings(Section):
     )
     retry_max_seconds: Seconds = Field(30.0, description="longest pause between connection attempts")
 
-    def websocket(self, market: Market) -> str:
-        """Base address of a market's WebSocket, without ``/ws`` or ``/stream``."""
+    def websocket(self, market: Market) -> tuple[str, ...]:
+        """Base addresses of a market's WebSocket, best first, without ``/ws`` or ``/stream``."""
         if self.simulator:
             address = f"ws{self.simulator.removeprefix('http')}/{market}"
-            return f"{address}/market" if market is Market.USDT_FUTURES else address
-        return str(getattr(self, f"{market}_websocket"))
+            return (f"{address}/market" if market is Market.USDT_FUTURES else address,)
+        return split_addresses(getattr(self, f"{market}_websocket"))
 
-    def rest(self, market: Market) -> str:
-        """Base address of a market's REST calls, without the path's prefix."""
-        return f"{self.simulator}/{market}" if self.simulator else str(getattr(self, f"{market}_rest"))
+    def rest(self, market: Market) -> tuple[str, ...]:
+        """Base addresses of a market's REST calls, best first, without the path's prefix."""
+        if self.simulator:
+            return (f"{self.simulator}/{market}",)
+        return split_addresses(getattr(self, f"{market}_rest"))
 
 
 class RepairSettings(Section):

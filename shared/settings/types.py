@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from shared.candle import checked_symbol
 from shared.errors import MalformedCandleError
@@ -34,6 +34,20 @@ def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False)
             "an address names a host and, after a colon, a port; / ? # in a password are written %2F %3F %23"
         )
     return text.rstrip("/")
+
+
+def _joined(value: object) -> object:
+    """A list as the text that stands for it; pydantic judges whatever else it is."""
+    return ", ".join(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else value
+
+
+def _addresses(schemes: tuple[str, ...], text: str) -> str:
+    return ", ".join(_address(schemes, address) for address in split_addresses(text) or ("",))
+
+
+def split_addresses(text: str) -> tuple[str, ...]:
+    """The addresses of a list, in their order."""
+    return tuple(address.strip() for address in text.split(",") if address.strip())
 
 
 def _pattern(text: str) -> str:
@@ -69,8 +83,10 @@ def duration_ms(text: str) -> int:
 
 SymbolPattern = Annotated[str, AfterValidator(_pattern)]
 Duration = Annotated[str, AfterValidator(_duration)]
-WebSocketAddress = Annotated[str, AfterValidator(partial(_address, ("ws", "wss")))]
-RestAddress = Annotated[str, AfterValidator(partial(_address, ("http", "https")))]
+WebSocketAddresses = Annotated[str, BeforeValidator(_joined), AfterValidator(partial(_addresses, ("ws", "wss")))]
+RestAddresses = Annotated[str, BeforeValidator(_joined), AfterValidator(partial(_addresses, ("http", "https")))]
+"""Several addresses, given as a list or separated by commas."""
+
 OptionalRestAddress = Annotated[str, AfterValidator(partial(_address, ("http", "https"), may_be_empty=True))]
 BrokerAddress = Annotated[
     str, AfterValidator(partial(_address, ("redis", "rediss", "unix", "valkey", "valkeys"), may_be_empty=True))

@@ -9,6 +9,7 @@ The faults of a connection happen here too: its kline frames pass ``FrameFaults`
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections import deque
 from typing import Any
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _QUEUE = 20_000
 _FLUSH_SECONDS = 1.0
+_WELL_FORMED = re.compile(r"[\w]+@\w+")  # of one stream that is not, the exchange refuses the whole message
 
 
 class ClientConnection:
@@ -200,8 +202,10 @@ class ClientConnection:
         if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
             return _error(number, 2, "Invalid request: params is a list of strings")
         if method == "SUBSCRIBE":
-            if len({*self._channels, *params}) > MAX_CHANNELS_PER_CONNECTION:
-                return _error(number, 2, "Invalid request: too many subscriptions")
+            too_many = len({*self._channels, *params}) > MAX_CHANNELS_PER_CONNECTION
+            if too_many or not all(_WELL_FORMED.fullmatch(name) for name in params):
+                what = "too many subscriptions" if too_many else "invalid stream"
+                return _error(number, 2, f"Invalid request: {what}")
             self._subscribe(params)
         elif method == "UNSUBSCRIBE":
             for name in params:

@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 
 from producers.exchange.page import Answer
 from producers.exchange.rest import RestClient, RestCounters
-from producers.gaps.questions import BEFORE_ITS_FIRST
 from producers.gaps.state import Question
 from producers.gaps.tracker import GapTracker
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from shared.series_fact import FactKind, SeriesFact
+from shared.series_fact import BEFORE_ITS_FIRST, FactKind, SeriesFact
 from shared.spans import Spans
 from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
 
@@ -89,6 +88,7 @@ class ModelRest(RestClient):
         self.exchange = exchange
         self.now_ms = 0
         self.is_garbled = False
+        self._odd_answers = 0
         self.counters = RestCounters()
 
     async def _get(self, path: str, question: dict[str, str | int], weight: int) -> Any:

@@ -8,13 +8,12 @@ from producers.live.selection import Change, resolve
 from shared.market import Market
 from shared.settings.load import load_settings
 from shared.settings.sections import RecordGroup
-from tests.support.candles import JUNE_30
 
 USDT = Market.USDT_FUTURES
 
 
 LISTED = [
-    Listing("BTCUSDT", "TRADING", onboard_ms=JUNE_30),
+    Listing("BTCUSDT", "TRADING"),
     Listing("ETHUSDT", "TRADING"),
     Listing("BTCUSDC", "TRADING"),
     Listing("BTCUSDT_240927", "TRADING", dated=True),

@@ -77,6 +77,8 @@ def test_a_repair_fetches_what_is_missing_and_nothing_else(
     assert compared.returncode == 1
     assert "compared 108 rows: 1 different" in compared.stdout
     assert " close: " in compared.stdout
+    assert "2024-06-30 00:30:00+00:00 only there" in compared.stdout
+    assert "… and 2 more rows only there" in compared.stdout
     assert (folder / "2024-06-30.parquet").stat().st_ino == before, "a comparison changes nothing"
 
     repaired = candlewick("audit", "--data", data, "--simulator", address, "--repair")
@@ -84,6 +86,37 @@ def test_a_repair_fetches_what_is_missing_and_nothing_else(
     assert "12 rows fetched (12 from REST)" in repaired.stderr
     (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
     assert (found["stored"], found["missing"]) == (120, 0)
+
+
+def test_where_values_differ_the_exchange_s_are_stored_when_the_user_says_so(
+    candlewick: Run, data: Path, simulator: Callable[..., str]
+) -> None:
+    address = simulator("--speed", 1, "--start", "2024-07-01", "--symbols", "spot:BTCUSDT")
+    exchange = ("--data", data, "--simulator", address, "--to", "2024-06-30T00:30")
+    without = candlewick("audit", *exchange, "--correct")
+    assert (without.returncode, len(without.stderr.splitlines())) == (2, 1)
+    done = candlewick("audit", *exchange, "--against", "rest", "--correct")
+    assert done.returncode == 0, done.stdout
+    assert "compared 30 rows: 1 different and corrected: 1" in done.stdout
+    assert " close: " in done.stdout, "which changed is named"
+    again = candlewick("audit", *exchange, "--against", "rest")
+    assert (again.returncode, "compared 30 rows: 0 different" in again.stdout) == (0, True)
+
+
+def test_an_absence_is_unsaid_by_an_exchange_that_has_the_candles_after_all(
+    candlewick: Run, data: Path, simulator: Callable[..., str]
+) -> None:
+    store = DataFolder(data)
+    absent = SeriesFact(SPOT, FactKind.ABSENT, JUNE_30 + 30 * MINUTE_MS, JUNE_30 + 42 * MINUTE_MS, JUNE_30 + 1)
+    store.metadata.write(SPOT, [absent])
+    store.close()
+    address = simulator("--speed", 1, "--start", "2024-07-01", "--symbols", "spot:BTCUSDT")
+    (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
+    assert (found["absent"], found["missing"]) == (12, 0)
+    done = candlewick("audit", "--data", data, "--simulator", address, "--repair")
+    assert "12 rows fetched (12 from REST)" in done.stderr
+    (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
+    assert (found["stored"], found["absent"], found["missing"]) == (120, 0, 0)
 
 
 def test_a_recorded_series_of_which_nothing_came_is_not_forgotten(candlewick: Run, data: Path) -> None:

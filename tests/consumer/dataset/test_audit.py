@@ -117,6 +117,23 @@ def test_a_series_that_ended_is_expected_no_further(store: DataFolder) -> None:
     assert (found.tally.expected, found.tally.missing, found.ended) == (60, 0, "its status is BREAK")
 
 
+def test_between_two_histories_nothing_is_missing_unless_it_was_recorded_there(store: DataFolder) -> None:
+    def minute(number: int) -> int:
+        return JUNE_30 + number * MINUTE_MS
+
+    fill(store, BTC, JUNE_30, 1000, without=(3, *range(60, 600), 650))
+    metadata = noted((FactKind.FETCHED, minute(0), minute(60)))
+    metadata.merge(SeriesFact(BTC, FactKind.FETCHED, minute(600), minute(720), 1))
+    found = audited(store, BTC, metadata)
+    assert found.gaps == [(minute(3), minute(4)), (minute(650), minute(651))]
+    assert (found.tally.expected, found.tally.present, found.tally.missing) == (460, 458, 2)
+    assert [day for day, _ in found.days] == ["2024-06-30"]
+    metadata.merge(SeriesFact(BTC, FactKind.BEGAN, minute(590), minute(590), 1))
+    assert audited(store, BTC, metadata, market_ms=minute(1000)).tally.missing == 12
+    metadata.merge(SeriesFact(BTC, FactKind.BEGAN, minute(50), minute(50), 1))
+    assert audited(store, BTC, metadata, market_ms=minute(1000)).tally.missing == 542
+
+
 def test_what_is_stored_is_not_absent_whatever_the_metadata_says(store: DataFolder) -> None:
     fill(store, BTC, JUNE_30, 60)
     notes = noted((FactKind.ABSENT, JUNE_30, JUNE_30 + HOUR_MS))

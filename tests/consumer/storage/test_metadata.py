@@ -134,7 +134,7 @@ def test_without_a_file_nothing_is_known_and_nothing_is_made(store: DataFolder) 
 
 def test_metadata_is_one_file_a_series_that_people_can_read(store: DataFolder) -> None:
     monthly = Series(Market.COIN_FUTURES, "BTCUSD_PERP", Interval.MONTH)
-    assert store.metadata.write(BTC, [began(0, 1), absent(3, 2), ended(7, 8)])
+    assert store.metadata.write(BTC, [began(0, 1), absent(3, 2), ended(7, 8), note(FactKind.FETCHED, 9, minutes=1)])
     assert store.metadata.write(monthly, [SeriesFact(monthly, FactKind.BEGAN, 0, 0, 0)])
     assert files(store.data / "ledger") == [
         "market=coin_futures/interval=1mo/symbol=BTCUSD_PERP.json",
@@ -147,6 +147,7 @@ def test_metadata_is_one_file_a_series_that_people_can_read(store: DataFolder) -
         "ended_noted": "2024-06-30T00:08:00.000Z",
         "reason": "removed",
         "absent": [["2024-06-30T00:03:00.000Z", "2024-06-30T00:05:00.000Z"]],
+        "fetched": [["2024-06-30T00:09:00.000Z", "2024-06-30T00:10:00.000Z"]],
     }
     assert store.metadata.read(monthly).began_ms == 0
 

@@ -12,6 +12,7 @@ import redis
 import producers.live.resume
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.event_time import EventTime
+from producers.exchange.page import Answer, Page
 from producers.exchange.symbols import Listing
 from producers.gaps.intake import Intake
 from producers.gaps.tracker import GapTracker
@@ -22,12 +23,13 @@ from producers.live.share import Share
 from shared.broker.client import async_client
 from shared.broker.keys import Keys
 from shared.candle import Series
+from shared.errors import RestRefusedError
 from shared.interval import MINUTE_MS, Interval
 from shared.market import Market
 from shared.process.tasks import cancel
 from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
-from tests.support.candles import JUNE_30
+from tests.support.candles import JUNE_30, make_candle
 from tests.support.publishing import until
 
 MARKET = Market.USDT_FUTURES
@@ -38,16 +40,31 @@ EVERYTHING = Share()
 
 
 class Exchange:
-    """Lists symbols and tells the time; has no klines."""
+    """Lists symbols and tells the time; has klines of what is traded, since it is.
+
+    Attributes:
+        since_ms: when symbols began to be traded that were not traded always.
+        refuses: whether it refuses questions for klines.
+    """
 
     def __init__(self) -> None:
-        self.listings_now = [Listing("BTCUSDT", "TRADING", onboard_ms=0)]
+        self.since_ms: dict[str, int] = {}
+        self.refuses = False
+        self.listings_now = [Listing("BTCUSDT", "TRADING")]
         self.now_ms = JUNE_30
         self.read = 0
 
     async def listings(self) -> list[Listing]:
         self.read += 1
         return self.listings_now
+
+    async def klines(self, series: Series, page: Page, closed_before_ms: int) -> Answer:
+        if self.refuses:
+            raise RestRefusedError("Invalid symbol status.", -1122)
+        assert page.end_ms is not None
+        last_ms = min(page.end_ms, closed_before_ms) - MINUTE_MS
+        has_any = self.since_ms.get(series.symbol, 0) <= last_ms
+        return Answer([make_candle(series, last_ms)] if has_any else [], page.end_ms)
 
     async def server_time_ms(self) -> int:
         self.now_ms += 1
@@ -130,8 +147,8 @@ async def test_a_listing_whose_producer_died_before_it_could_begin_is_recorded_f
     async with one_life(settings, exchange) as (roster, line, account, _):
         await until(lambda: account.is_resumed(OLD) and client.hexists(keys.checkpoints(MARKET), OLD.field))
         line.is_cut = True
-        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=exchange.now_ms)]
-        listed_ms = exchange.now_ms
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING")]
+        listed_ms = exchange.since_ms["NEWUSDT"] = exchange.now_ms
         await until(lambda: NEW in account)
         exchange.now_ms += 10 * MINUTE_MS
         seen = exchange.read
@@ -151,20 +168,21 @@ async def test_a_listing_that_another_share_has_seen_is_recorded_from_its_first_
     """One of two producers is down while a symbol of its own is listed."""
     mine, other = sorted((Share(1, 2), Share(2, 2)), key=lambda share: NEW not in share)
     exchange = Exchange()
-    exchange.listings_now = [Listing(f"S{number}USDT", "TRADING", onboard_ms=0) for number in range(9)]
+    exchange.listings_now = [Listing(f"S{number}USDT", "TRADING") for number in range(9)]
     async with one_life(settings, exchange, other) as (_, _, others, _):
         async with one_life(settings, exchange, mine) as (roster, _, account, _):
             await until(lambda: bool(account.series) and all(map(account.is_resumed, account.series)))
             await roster.save()
+        read_ms = exchange.now_ms
         exchange.now_ms += 10 * MINUTE_MS
-        listed_ms = exchange.now_ms
-        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+        exchange.since_ms["NEWUSDT"] = exchange.now_ms
+        exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING")]
         exchange.now_ms += 10 * MINUTE_MS
         seen = exchange.read
         await until(lambda: exchange.read > seen + 2 and bool(others.series))
     async with one_life(settings, exchange, mine) as (_, _, account, _):
         await until(lambda: NEW in account and account.is_resumed(NEW))
-        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+        assert account.began_ms(NEW) == read_ms - read_ms % MINUTE_MS, "when its list was last read"
 
 
 async def test_a_listing_of_which_no_more_than_its_noticing_was_written_down_is_recorded_from_its_first_candle(
@@ -175,15 +193,68 @@ async def test_a_listing_of_which_no_more_than_its_noticing_was_written_down_is_
     async with one_life(settings, exchange) as (roster, _, account, _):
         await until(lambda: account.is_resumed(OLD))
         await roster.save()
+    read_ms = exchange.now_ms
     exchange.now_ms += 10 * MINUTE_MS
-    listed_ms = exchange.now_ms
-    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING", onboard_ms=listed_ms)]
+    listed_ms = exchange.since_ms["NEWUSDT"] = exchange.now_ms
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING")]
     client.hset(keys.checkpoints(MARKET), NEW.field, f"{listed_ms + 5 * MINUTE_MS} began")
     client.hset(keys.stored(MARKET), NEW.field, listed_ms + 7 * MINUTE_MS)
     exchange.now_ms += 10 * MINUTE_MS
     async with one_life(settings, exchange) as (_, _, account, _):
         await until(lambda: NEW in account and account.is_resumed(NEW))
-        assert account.began_ms(NEW) == listed_ms - listed_ms % MINUTE_MS
+        assert account.began_ms(NEW) == read_ms - read_ms % MINUTE_MS, "when its list was last read"
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("dies", [False, True])
+@pytest.mark.parametrize("was", ["", "PENDING_TRADING", "PRE_TRADING", "BREAK", "SETTLING", "DELIVERED"])
+async def test_what_was_not_traded_at_the_last_reading_is_asked_for_from_that_reading_on(
+    settings: Settings, was: str, dies: bool, refuses: bool
+) -> None:
+    """Whatever its status was, whether the exchange refuses its klines at first, in the same life or in the next."""
+    exchange = Exchange()
+    exchange.since_ms["NEWUSDT"] = JUNE_30 + 60 * MINUTE_MS
+    old = exchange.listings_now
+    exchange.listings_now = old + ([Listing("NEWUSDT", was)] if was else [])
+
+    def trade() -> int:
+        read_ms = exchange.now_ms
+        exchange.now_ms = JUNE_30 + 90 * MINUTE_MS
+        exchange.refuses = refuses
+        exchange.listings_now = [*old, Listing("NEWUSDT", "TRADING")]
+        return read_ms
+
+    async with one_life(settings, exchange) as (roster, _, account, _):
+        await until(lambda: exchange.read > 1 and account.is_resumed(OLD))
+        await roster.save()
+        assert NEW not in account
+        if not dies:
+            read_ms = trade()
+            await until(lambda: account.is_resumed(NEW))
+            assert account.began_ms(NEW) == read_ms - read_ms % MINUTE_MS
+            return
+    read_ms = trade()
+    async with one_life(settings, exchange) as (_, _, account, _):
+        await until(lambda: account.is_resumed(NEW))
+        assert account.began_ms(NEW) == read_ms - read_ms % MINUTE_MS
+
+
+async def test_what_was_traded_at_the_last_reading_and_is_wanted_now_is_recorded_from_now(
+    settings: Settings, make_settings: Callable[..., Settings]
+) -> None:
+    """The settings name it since, or a command does: nobody asked for its past."""
+    exchange = Exchange()
+    few = make_settings(
+        record=[{"market": MARKET, "symbols": ["BTC*"], "intervals": ["1m"]}], exchange={"symbols_seconds": 0.01}
+    )
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "TRADING")]
+    async with one_life(few, exchange) as (roster, _, account, _):
+        await until(lambda: account.is_resumed(OLD))
+        await roster.save()
+    exchange.now_ms += 90 * MINUTE_MS
+    async with one_life(settings, exchange) as (_, _, account, _):
+        await until(lambda: account.is_resumed(NEW))
+        assert account.began_ms(NEW) == JUNE_30 + 90 * MINUTE_MS
 
 
 async def test_a_series_that_began_before_any_writer_spoke_is_not_called_safe_until_one_does(
@@ -211,7 +282,7 @@ async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listen
     exchange = Exchange()
     client.hset(keys.checkpoints(MARKET), NEW.field, str(exchange.now_ms))
     exchange.now_ms += MINUTE_MS // 2
-    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "SETTLING", onboard_ms=0)]
+    exchange.listings_now = [*exchange.listings_now, Listing("NEWUSDT", "SETTLING")]
     async with one_life(settings, exchange) as (roster, _, account, notes):
         await until(lambda: NEW in account)
         await roster.save()

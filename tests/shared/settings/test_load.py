@@ -119,8 +119,8 @@ def test_the_simulator_takes_the_place_of_every_address_and_offers_every_interva
     text = GROUP.format("usdt_futures", "A", "1s") + '[exchange]\nsimulator = "http://localhost:8900/"\n'
     settings = load_settings(write(tmp_path, text))
     assert Interval.S1 in settings.intervals(Market.USDT_FUTURES)
-    assert settings.exchange.websocket(Market.USDT_FUTURES) == "ws://localhost:8900/usdt_futures/market"
-    assert settings.exchange.websocket(Market.SPOT) == "ws://localhost:8900/spot"
+    assert settings.exchange.websocket(Market.USDT_FUTURES) == ("ws://localhost:8900/usdt_futures/market",)
+    assert settings.exchange.websocket(Market.SPOT) == ("ws://localhost:8900/spot",)
 
 
 def test_a_password_is_never_shown() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from candlewick.backfill.archive_format import ArchiveFile
 from shared.interval import DAY_MS, HOUR_MS
+from shared.spans import Spans
 from tests.support.archives import put
 from tests.support.backfill import HOURLY, MAY, NOWHERE, WebServer, day_of, identities, metadata_of, rows_of, whole
 from tests.support.candles import JUNE_30, MINUTE
@@ -31,7 +32,8 @@ def test_the_real_days_are_stored_once_and_a_second_run_changes_no_file(
     assert rows.times.tolist() == list(range(NEW_YEAR, NEW_YEAR + 3 * DAY_MS, MINUTE))
     assert rows.values[:, 0].tolist()[:4] == [7195.24, 7196.25, 7183.14, 7186.68]
     metadata = metadata_of(tmp_path)
-    assert (metadata.began_ms, metadata.is_recorded) == (NEW_YEAR, False), "nobody promised to go on with it"
+    assert (metadata.began_ms, metadata.is_recorded) == (None, False), "nobody promised to go on with it"
+    assert metadata.fetched == Spans([(NEW_YEAR, NEW_YEAR + 3 * DAY_MS)])
     before = identities(tmp_path)
     second = candlewick(*command)
     assert second.returncode == 0

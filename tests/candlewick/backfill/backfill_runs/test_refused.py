@@ -121,7 +121,7 @@ def test_holes_inside_a_verified_file_are_absent_and_what_is_before_the_first_kl
     metadata = metadata_of(tmp_path)
     absent = [(100, 102), (500, 501)]
     assert metadata.absent == Spans((JUNE_30 + begin * MINUTE, JUNE_30 + end * MINUTE) for begin, end in absent)
-    assert metadata.began_ms == JUNE_30 + 60 * MINUTE
+    assert metadata.fetched == Spans([(JUNE_30 + 60 * MINUTE, JUNE_30 + DAY_MS)])
     before = identities(tmp_path)
     done = candlewick(*command)
     assert (done.returncode, identities(tmp_path)) == (0, before)

@@ -82,7 +82,7 @@ def test_holes_are_absent_and_time_before_the_first_kline_is_not(
     assert "4 absent" in done.stdout
     metadata = metadata_of(tmp_path, series)
     assert metadata.absent == Spans((open_ms, open_ms + MINUTE) for open_ms in hole)
-    assert metadata.began_ms == first
+    assert metadata.fetched == Spans([(first, JUNE_30 + 2 * DAY_MS + 20 * HOUR_MS)])
     before = identities(tmp_path)
     assert candlewick(*command, "--to", "2024-07-02T20:00").returncode == 0
     assert identities(tmp_path) == before
@@ -211,7 +211,8 @@ def test_a_series_that_has_ended_stays_ended(candlewick: Run, tmp_path: Path, tr
     command = ("backfill", "spot", "BTCUSDT", "--interval", "1m", "--from", "2024-06-30", "--to", "2024-07-02")
     assert candlewick(*command, "--archive", tree, *NOWHERE).returncode == 0
     metadata = metadata_of(tmp_path)
-    assert (metadata.began_ms, metadata.end_ms, metadata.reason) == (JUNE_30, JUNE_30 + 2 * DAY_MS, "delisted")
+    assert (metadata.began_ms, metadata.end_ms) == (JUNE_30 + DAY_MS, JUNE_30 + 2 * DAY_MS)
+    assert (metadata.fetched, metadata.reason) == (Spans([(JUNE_30, JUNE_30 + 2 * DAY_MS)]), "delisted")
 
 
 def test_a_damaged_partition_is_named_and_holds_up_no_other_series(candlewick: Run, tmp_path: Path, tree: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from producers.exchange.page import Page
 from shared.candle import Series
 from shared.errors import RestRefusedError
-from shared.interval import Interval
+from shared.interval import DAY_MS, Interval
 from shared.market import Market
 from tests.support.candles import BTC, JUNE_30, MINUTE
 from tests.support.rest import COIN, LATE, SPOT, Server, minute, page, row
@@ -32,7 +32,7 @@ async def test_klines_are_asked_for_as_each_market_wants_it(
 async def test_rows_become_candles_with_every_value_in_its_place(server: Server, client: Callable[..., Any]) -> None:
     server.will([row(minute(0))])
     async with client() as rest:
-        ((candle,), covered_to, is_doubtful) = await rest.klines(BTC, page(BTC, 0, 1), LATE)
+        ((candle,), covered_to, is_doubtful, _) = await rest.klines(BTC, page(BTC, 0, 1), LATE)
     assert candle.series == BTC
     assert (candle.open_time_ms, candle.end_time_ms) == (minute(0), minute(1))
     assert (candle.open, candle.high, candle.low, candle.close) == ("1.0", "2.0", "0.5", "1.5")
@@ -110,7 +110,7 @@ async def test_rows_in_any_order_and_twice_are_sorted(server: Server, client: Ca
         row(minute(1), V=[]),
     ],
 )
-async def test_a_row_that_is_no_candle_makes_the_answer_doubtful_and_the_others_are_kept(
+async def test_a_row_that_is_no_candle_is_told_apart_and_the_others_are_kept(
     server: Server, client: Callable[..., Any], bad: object
 ) -> None:
     server.will([row(minute(0)), bad, row(minute(2))])
@@ -118,14 +118,48 @@ async def test_a_row_that_is_no_candle_makes_the_answer_doubtful_and_the_others_
         answer = await rest.klines(BTC, page(BTC, 0, 5), LATE)
         assert rest.counters.rows_refused == 1
     assert [candle.open_time_ms for candle in answer.candles] == [minute(0), minute(2)]
-    assert answer.is_doubtful
+    if isinstance(bad, list) and bad and type(bad[0]) is int and bad[0] >= 0:
+        assert [odd.open_time_ms for odd in answer.odd] == [bad[0]]
+        assert not answer.is_doubtful
+    else:
+        assert answer.odd == []
+        assert answer.is_doubtful, "nobody knows which candle it stands for"
 
 
-async def test_an_answer_of_nothing_but_bad_rows_covers_nothing(server: Server, client: Callable[..., Any]) -> None:
-    server.will([[], [], []])
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_page_of_nothing_but_rows_that_tell_no_time_is_doubted_and_passed(
+    server: Server, client: Callable[..., Any], limit: int
+) -> None:
+    server.will([[]] * limit)
     async with client() as rest:
-        answer = await rest.klines(BTC, page(BTC, 0, 3), LATE)
-    assert (list(answer.candles), answer.covered_to_ms, answer.is_doubtful) == ([], minute(0), True)
+        answer = await rest.klines(SPOT, page(SPOT, 0, limit), LATE)
+    assert (list(answer.candles), answer.covered_to_ms, answer.is_doubtful) == ([], minute(1), True)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_page_of_nothing_but_rows_off_the_grid_is_passed_without_a_doubt(
+    server: Server, client: Callable[..., Any], limit: int
+) -> None:
+    """In February 2018 the exchange's minutes opened 14.789 s off the grid for 1,201 rows."""
+    server.will([row(minute(number) + 14_789) for number in range(limit)])
+    async with client() as rest:
+        answer = await rest.klines(SPOT, page(SPOT, 0, limit), LATE)
+    assert (list(answer.candles), answer.covered_to_ms, answer.is_doubtful) == ([], minute(limit), False)
+    assert [odd.open_time_ms for odd in answer.odd] == [minute(number) + 14_789 for number in range(limit)]
+    assert "is not on the grid of 1m" in answer.odd[0].reason
+
+
+@pytest.mark.parametrize(("interval", "reaches"), [(Interval.D3, DAY_MS), (Interval.MONTH, 31 * DAY_MS)])
+async def test_an_odd_row_of_a_long_interval_passes_no_candle_by(
+    server: Server, client: Callable[..., Any], interval: Interval, reaches: int
+) -> None:
+    """3d candles may open on any day."""
+    series = Series(Market.SPOT, "BTCUSDT", interval)
+    july = JUNE_30 + DAY_MS
+    server.will([row(july + 5000)])
+    async with client() as rest:
+        answer = await rest.klines(series, Page(july, None, 1, LATE), LATE + 400 * DAY_MS)
+    assert answer.covered_to_ms == july + reaches
 
 
 @pytest.mark.parametrize("market", list(Market))

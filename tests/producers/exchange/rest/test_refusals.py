@@ -186,6 +186,27 @@ async def test_every_call_is_charged_with_its_weight(
     assert [after - before for before, after in pairwise(spent)] == weights
 
 
+@pytest.mark.parametrize("status", [451, 403, 503, None])
+async def test_an_address_that_does_not_serve_gives_way_to_the_next(
+    server: Server, client: Callable[..., Any], caplog: pytest.LogCaptureFixture, status: int | None
+) -> None:
+    """Refused, blocked, broken or unreachable; the next question goes elsewhere, and one line says so."""
+    first = server.address if status else "http://127.0.0.1:1"
+    settings = {"simulator": "", "usdt_futures_rest": f"{first}/first, {server.address}/second"}
+    with caplog.at_level(logging.WARNING):
+        async with client(**settings) as rest:
+            if status:
+                server.will({"code": 0, "msg": "Service unavailable from a restricted location"}, status)
+            with pytest.raises(RestUnavailableError):
+                await rest.server_time_ms()
+            server.will({"serverTime": LATE})
+            assert await rest.server_time_ms() == LATE
+    assert server.asked[-1][0] == "/second/fapi/v1/time"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert said[0].startswith(f"usdt_futures REST: {first}/first gives way to {server.address}/second: ")
+
+
 async def test_a_bad_row_is_named_in_the_log(
     server: Server, client: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -193,4 +214,4 @@ async def test_a_bad_row_is_named_in_the_log(
     with caplog.at_level(logging.WARNING):
         async with client() as rest:
             await rest.klines(BTC, page(BTC, 0, 5), LATE)
-    assert "row no. 1 that is no candle, of usdt_futures BTCUSDT-1m" in caplog.text
+    assert "usdt_futures BTCUSDT-1m: 1 row is no candle: prices and volumes are not plain decimals" in caplog.text

@@ -3,11 +3,11 @@
 import pytest
 
 from producers.exchange.page import Answer
-from producers.gaps.questions import BEFORE_ITS_FIRST
 from producers.gaps.tracker import GapTracker
 from shared.candle import Series
 from shared.interval import DAY_MS, HOUR_MS, Interval
 from shared.market import Market
+from shared.series_fact import BEFORE_ITS_FIRST
 from tests.support.candles import BTC, JUNE_30, make_candle
 from tests.support.gaps import COIN, GRACE, QUIET, SPOT, Exchange, Recorder, grid_of, minute, recorder
 
@@ -91,6 +91,31 @@ def test_an_empty_answer_does_not_end_a_history_unless_it_comes_again_and_again(
         told.append(account.take_answer(ask, Answer([], ask.page.covers_to_ms), [], minute(60 * number)))
     assert told[:3] == [[], [], []]
     assert [note.reason for note in told[3]] == [BEFORE_ITS_FIRST]
+
+
+@pytest.mark.parametrize("series", [SPOT, BTC, COIN])
+def test_of_a_series_that_has_ended_nothing_is_called_absent(series: Series) -> None:
+    """A first start with a history, of a symbol whose last candle is older: nobody says that any is missing there."""
+    exchange = Exchange(series, minute(-9000), minute(-8000))
+    found = Recorder(exchange, minute(0.2), resolved=False)
+    found.account.resume(series, minute(-4000), may_begin_later=True)
+    found.run(minute(300), 10_000)
+    assert (found.held, found.notes, found.before) == ([], [], [])
+    assert found.account.checkpoint(series) is None
+    assert found.questions < 80, "and it is asked for ever more slowly"
+
+
+@pytest.mark.parametrize("series", [SPOT, BTC, COIN])
+def test_what_was_passed_over_is_asked_for_as_soon_as_there_is_a_candle(series: Series) -> None:
+    """A listing whose klines the exchange does not show for its first half hour."""
+    grid = grid_of(Interval.M1, minute(-50), 0, 100)
+    exchange = Exchange(series, minute(-50), minute(100), shown_at={open_ms: minute(30) for open_ms in grid})
+    found = Recorder(exchange, minute(0.2), resolved=False)
+    found.account.resume(series, minute(-60), may_begin_later=True)
+    found.run(minute(60.1), 1000)
+    assert sorted(found.held) == [open_ms for open_ms in exchange.opens if open_ms < minute(60)]
+    assert found.notes == []
+    assert [(note.from_ms, note.to_ms) for note in found.before] == [(minute(-60), minute(-50))]
 
 
 @pytest.mark.parametrize("refused", [frozenset[int](), frozenset({0, 1, 2})])

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http
 import logging
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 
 from producers.live.connections import AttemptBudget, CandleListener
 from shared.interval import Interval
@@ -41,25 +43,55 @@ async def test_subscribing_keeps_within_the_exchange_s_message_size_and_rate() -
     assert min(distances) > 0.15, "5 a second is the limit; one that comes late must not bring the next one near"
 
 
-async def test_a_refused_subscription_is_named_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
-    """The first message is refused, whatever it asks for; the second is accepted."""
+@pytest.mark.parametrize("bad", [["BTC-USDT"], ["A-AUSDT", "Z-ZUSDT"]])
+async def test_one_bad_name_is_found_and_named_and_silences_no_other(
+    bad: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The exchange refuses a whole SUBSCRIBE for one ill-formed stream."""
+    market = Market.USDT_FUTURES
+    async with (
+        exchange() as simulated,
+        listening(simulated.address, market) as (listener, got),
+    ):
+        with caplog.at_level(logging.WARNING):
+            await listener.add_series(series(market, *SYMBOLS, *bad))
+            await until(lambda: {candle.series.symbol for candle in got} == set(SYMBOLS))
+            await until(lambda: listener.connections == (1, 1))
+    named = [record.getMessage() for record in caplog.records if "refuses the channel" in record.getMessage()]
+    assert [text.partition("the channel ")[2].partition("@")[0] for text in named] == [name.lower() for name in bad]
+    assert "may no longer carry klines" not in caplog.text
 
-    async def refuse_first(connection: ServerConnection) -> None:
-        await connection.recv()
-        await connection.send('{"error":{"code":2,"msg":"Invalid request"},"id":1}')
-        await connection.recv()
-        await connection.send('{"result":null,"id":2}')
-        await connection.send('{"e":"kline","E":1,"s":"A","k":{"t":0,"s":"A","i":"1m","x":false}}')
-        await connection.wait_closed()
 
-    async with serve(refuse_first, "127.0.0.1", 0) as server:
+async def test_an_exchange_that_refuses_every_channel_is_called_that(caplog: pytest.LogCaptureFixture) -> None:
+    async with exchange() as simulated, listening(simulated.address) as (listener, _):
+        with caplog.at_level(logging.WARNING):
+            await listener.add_series(series(Market.SPOT, "A-BUSDT", "C-DUSDT"))
+            await until(lambda: "the exchange refuses all of 2 channels" in caplog.text)
+
+
+async def test_an_address_that_does_not_serve_gives_way_to_the_next_and_that_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One is unreachable, one refuses (451), one acknowledges and is silent; behind them is one that serves."""
+    market = Market.USDT_FUTURES
+
+    async def blocked(connection: ServerConnection, _: Request) -> Response:
+        return connection.respond(http.HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, "not from there")
+
+    async def never(_: ServerConnection) -> None: ...
+
+    async with exchange() as simulated, serve(never, "127.0.0.1", 0, process_request=blocked) as server:
+        base = simulated.address.replace("http", "ws") + "/usdt_futures"
         port = next(iter(server.sockets)).getsockname()[1]
-        settings: dict[str, Any] = {"simulator": f"http://127.0.0.1:{port}"}
-        async with listening("", **settings) as (listener, _):
+        addresses = ["ws://127.0.0.1:1", f"ws://127.0.0.1:{port}", base, f"{base}/market"]
+        settings: dict[str, Any] = {"usdt_futures_websocket": addresses, "silence_timeout_seconds": 0.4}
+        async with listening("", market, **settings) as (listener, got):
             with caplog.at_level(logging.WARNING):
-                await listener.add_series(series(Market.SPOT, *(f"{'LONG' * 10}{n}USDT" for n in range(100))))
-                await until(lambda: listener.connections == (1, 1))
-    assert "channels refused: Invalid request (code 2): longlong" in caplog.text
+                await listener.add_series(series(market, "BTCUSDT"))
+                await until(lambda: bool(got))
+    said = [record.getMessage() for record in caplog.records if "gives way" in record.getMessage()]
+    assert [text.split()[2] for text in said] == addresses[:3]
+    assert "HTTP 451" in said[1]
 
 
 @pytest.mark.parametrize("address", ["ws://[::1", "ws://a..b", "ws://127.0.0.1:1/\x00"])

@@ -26,7 +26,6 @@ def test_real_bodies_are_read_whole(real_data: Path, market: Market, listed: int
     assert len({one.symbol for one in found}) == len(found) == listed
     assert sum(listing.is_recorded for listing in found) == recorded
     assert sum(listing.dated for listing in found) == dated
-    assert all((one.onboard_ms is None) == (market is Market.SPOT) for one in found)
     everything = group("*", market=market, contracts=["dated", "perpetual"])
     assert len(symbols([everything], (), found, market)) == recorded
 
@@ -69,12 +68,6 @@ def test_a_body_without_symbols_is_none_and_not_an_empty_list(body: object) -> N
 )
 def test_a_symbol_that_no_folder_could_be_named_after_is_left_out_and_the_others_are_kept(odd: object) -> None:
     body = {"symbols": [odd, {"symbol": "BTCUSDT", "status": "TRADING"}]}
-    assert parse_listings(USDT, body) == [Listing("BTCUSDT", "TRADING")]
-
-
-@pytest.mark.parametrize("onboard", [None, "1569398400000", 0, -1, 1.5, True, []])
-def test_a_first_day_that_is_no_time_is_not_known(onboard: object) -> None:
-    body = {"symbols": [{"symbol": "BTCUSDT", "status": "TRADING", "onboardDate": onboard}]}
     assert parse_listings(USDT, body) == [Listing("BTCUSDT", "TRADING")]
 
 
