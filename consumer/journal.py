@@ -86,6 +86,7 @@ class Journal:
             "flush_seconds": round(self.flush_seconds, 3),
             "conflicts": self.conflicts,
             "failure": self.failure or None,
+            "troubles": [self.failure] if self.failure else [],
         }
 
     def _log_candles_of(self, candles: Sequence[Candle], files: int) -> None:

@@ -17,7 +17,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError, ResponseError
@@ -29,6 +29,7 @@ from consumer.group.retention import remove_dead, trim
 from consumer.journal import Journal
 from consumer.recovery.poison import CrashCount, PoisonIsolation
 from consumer.recovery.refill import Refiller
+from consumer.sources import SourceWatch
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.durable import Staging, make_folders
 from consumer.storage.flush import Flusher, Groups
@@ -112,6 +113,7 @@ class Writer:
         self._retention_ms = int(settings.broker.retention_days * DAY_MS)
         self.reader = EntryReader(self._client, self._keys, markets, writer.group, self.consumer)
         self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, self._retention_ms)
+        self._sources = SourceWatch(self._client, self._keys, storage, markets, mix=settings.exchange.mix_sources)
         self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
         self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
         self._isolation = PoisonIsolation(
@@ -174,6 +176,7 @@ class Writer:
     def _greet(self, *, is_first: bool) -> None:
         """Check the server that the address leads to now, and create the groups that are read there."""
         check_server(self._client.info(), broker_name(self._settings))
+        self._sources.greet()
         self.reader.create_groups()
         if is_first:
             self._one_by_one = self._crashes.count_start()  # counted anew if telling fails: that harms nobody
@@ -229,6 +232,7 @@ class Writer:
         if not groups:
             return
         began = self._clock.monotonic()
+        self._note_sources({series.market for series in groups})
         results = self._flusher.write(groups)
         done = {series: (groups[series], result) for series, result in results.items() if isinstance(result, Written)}
         failures = {series: result for series, result in results.items() if isinstance(result, StoreError)}
@@ -239,6 +243,12 @@ class Writer:
         self._journal.note_flush(done, seconds)
         self._journal.note_failures(failures, self.batch)
         self.batch.note_flush(seconds)
+
+    def _note_sources(self, markets: Iterable[Market]) -> None:
+        try:
+            self._sources.note(markets)
+        except StoreError as error:
+            log.debug("whose candles come is not written down yet: %s", error)
 
     def _acknowledge(self, done: Mapping[Series, tuple[Sequence[Entry], Written]]) -> None:
         entries = [entry for series_entries, _ in done.values() for entry in series_entries]

@@ -21,6 +21,7 @@ from producers.exchange.weight import WeightBudget
 from producers.gaps.intake import Intake
 from producers.gaps.repair import Repairer
 from producers.gaps.tracker import GapTracker
+from producers.health import Health
 from producers.live.checkpoints import Checkpoints
 from producers.live.connections import CandleListener
 from producers.live.selection import Selection
@@ -31,6 +32,7 @@ from producers.publish.verify import StreamVerifier
 from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client, broker_name, check_server, fatal_answer
 from shared.broker.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.broker.keys import Keys
+from shared.broker.sources import claim_async
 from shared.errors import BrokerError, SettingsError
 from shared.market import Market
 from shared.process.backoff import backoff
@@ -52,6 +54,7 @@ class Producer:
         self.settings = settings
         self.share = share
         self.client = client
+        self.source, self._mixes = settings.exchange.source(market), settings.exchange.mix_sources
         self.keys = Keys(settings.broker.prefix)
         repair = settings.repair
         self.tracker = GapTracker(int(repair.grace_seconds * 1000), int(repair.quiet_seconds * 1000))
@@ -61,16 +64,18 @@ class Producer:
         self.rest = RestClient(market, settings.exchange, WeightBudget(market, settings.exchange))
         self.clock = ExchangeClock(self.listener.events, self.rest)
         self.verifier = StreamVerifier(client, settings, market, self.publisher, self.tracker)
+        selection = Selection(market, settings, share)
         self.series_set = SeriesSet(
-            Selection(market, settings, share),
+            selection,
             self.listener,
             self.intake,
-            Checkpoints(client, self.keys, market, share),
+            Checkpoints(client, self.keys, market, share, self.source),
             self.verifier,
             self.rest,
             self.clock,
         )
         self.repairer = Repairer(self.intake, self.rest, self.clock, repair)
+        self.health = Health(self.clock, selection, self.tracker, self.repairer, self.publisher)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until ``stop`` is set, then hand over what is held; BrokerError when the broker is not fit for use."""
@@ -100,12 +105,16 @@ class Producer:
         return abandoned
 
     async def _publish(self) -> None:
-        """Wait until the broker answers, while candles are held, and hand them over; BrokerError when it is not fit."""
+        """Wait until the broker answers, while candles are held, and hand them over.
+
+        BrokerError when it is not fit, SourceError when it has another exchange's candles.
+        """
         delays, warn = backoff(first_seconds=0.2, max_seconds=5.0), SayOnce(log.warning)
         name = broker_name(self.settings)
         while self.publisher.held or not self.publisher.is_stopping:
             try:
                 check_server(await self.client.info(), name)
+                await claim_async(self.client, self.keys, self.market, self.source, mix=self._mixes)
             except (*CONNECTION_ERRORS, RedisError) as error:
                 fatal = fatal_answer(error, self.settings)
                 if fatal is not None:
@@ -136,6 +145,8 @@ class Producer:
         return {
             "series": len(self.listener.series),
             "share": str(self.share),
+            "source": self.source,
+            "troubles": self.health.troubles(),
             "connections": delivering,
             "connections_wanted": wanted,
             "connections_replaced": counters.replaced,

@@ -13,6 +13,10 @@ class SettingsError(CandlewickError):
     """A setting is unknown, malformed or contradicts another one."""
 
 
+class SourceError(CandlewickError):
+    """Candles of one exchange were about to mix with those of another."""
+
+
 class BrokerError(CandlewickError):
     """The broker cannot be used as it is: wrong policy, wrong password, wrong kind of server."""
 

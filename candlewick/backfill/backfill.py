@@ -18,7 +18,9 @@ from candlewick.backfill.patient_rest import PatientRest
 from candlewick.backfill.progress_display import progress_display
 from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging
+from consumer.storage.interface import Storage
 from consumer.storage.local import LocalStorage
+from consumer.storage.sources import SourceStore
 from shared.candle import Series
 from shared.errors import RestUnavailableError, SettingsError, StoreError
 from shared.interval import Interval, utc
@@ -102,6 +104,12 @@ def fill_gaps(settings: Settings, gaps: Mapping[Series, Span]) -> list[Filled | 
     return found
 
 
+def check_source(settings: Settings, storage: Storage, market: Market) -> None:
+    """Whether candles of the settings' exchange may go into a store. SourceError when it has those of another one."""
+    exchange = settings.exchange
+    SourceStore(storage).check(market, [exchange.source(market)], mix=exchange.mix_sources)
+
+
 @contextlib.contextmanager
 def candle_store(settings: Settings) -> Iterator[CandleStore]:
     """The settings' store, for a command that writes beside a running writer."""
@@ -116,7 +124,10 @@ async def _fill_all(
     settings: Settings, order: Order, candles: CandleStore, archive: Archive | None, display: Display
 ) -> list[Filled | str]:
     """Fill every series; in place of one that failed, the reason."""
-    rest = PatientRest(order.series[0].market, settings)
+    market = order.series[0].market
+    source = settings.exchange.source(market)
+    check_source(settings, candles.storage, market)
+    rest = PatientRest(market, settings)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(rest.close)
         if archive is not None:
@@ -128,7 +139,7 @@ async def _fill_all(
         rest.set_time(now_ms)
         if order.from_ms >= now_ms:
             raise SettingsError(f"--from {_time(order.from_ms)} is in the future: now it is {_time(now_ms)}")
-        tools = Tools(candles, rest, archive, now_ms, asyncio.Lock(), display)
+        tools = Tools(candles, rest, archive, now_ms, asyncio.Lock(), display, source)
         gate = asyncio.Semaphore(_SERIES_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_fill(tools, gate, order, series)) for series in order.series]

@@ -23,6 +23,7 @@ from candlewick.backfill.plan import Plan
 from consumer.dataset.dataset import Dataset
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.metadata import MetadataStore
+from consumer.storage.sources import SourceStore
 from consumer.storage.table import Rows
 from producers.exchange.page import Answer, next_page, odd_on_grid, odd_reason
 from shared.candle import Candle, Series
@@ -76,6 +77,7 @@ class Tools:
     Attributes:
         archive: None to do without.
         now_ms: the exchange's time when the run began.
+        source: whose candles these are, as the store will know it.
         desk: held by whoever parses and stores a file, so that no two large ones are unpacked at a time.
     """
 
@@ -85,6 +87,7 @@ class Tools:
     now_ms: int
     desk: asyncio.Lock
     display: Display
+    source: str
 
 
 class Filling:
@@ -95,6 +98,8 @@ class Filling:
         self._series = series
         self._dataset = Dataset(tools.candles.storage)
         self._metadata = MetadataStore(tools.candles.storage)
+        self._sources = SourceStore(tools.candles.storage)
+        self._has_said_source = False
         self._plan = Plan(series.interval, span, tools.rest.closed_before_ms)
         self._filled = Filled(series, span)
 
@@ -194,6 +199,7 @@ class Filling:
             for gap in self._plan.gaps_in(begin_ms, begin_ms + step_ms):
                 part = rows.between(*gap)
                 if len(part):
+                    self._say_source()
                     self._count(source, len(part), self._tools.candles.write_rows(self._series, part))
                     self._plan.note_stored(part.times)
 
@@ -241,7 +247,14 @@ class Filling:
         elif answer.is_doubtful:
             self._filled.reason = "REST answers with rows that are no candles"
 
+    def _say_source(self) -> None:
+        """Write down whose candles these are, before the first of them is stored."""
+        if not self._has_said_source:
+            self._sources.add(self._series.market, [self._tools.source])
+            self._has_said_source = True
+
     def _store_candles(self, candles: list[Candle]) -> None:
+        self._say_source()
         self._count(FROM_REST, len(candles), self._tools.candles.write(self._series, candles))
         self._plan.note_stored(np.array([candle.open_time_ms for candle in candles], np.int64))
 

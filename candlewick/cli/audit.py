@@ -1,15 +1,17 @@
 """``candlewick audit``: every recorded series that is asked for, counted anew from its files, and shown."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from candlewick.cli import options
-from shared.arguments import parse_symbol
+from candlewick.cli.columns import columns
 from shared.errors import SettingsError
 from shared.interval import utc
+from shared.market import Market
+from shared.source import Sources, shown
 
 if TYPE_CHECKING:
     from candlewick.backfill.compare import Comparison
@@ -24,10 +26,7 @@ _WRONG_SHOWN = 5
 
 def audit(
     market: options.MarketOrAll = None,
-    symbols: Annotated[
-        list[str] | None,
-        typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="Only these. All by default."),
-    ] = None,
+    symbols: options.OnlySymbols = None,
     start: options.From = None,
     end: options.To = None,
     interval: options.OnlyInterval = None,
@@ -46,28 +45,36 @@ def audit(
     config: options.Config = None,
     data: options.Data = None,
     simulator: options.Simulator = None,
+    mix_sources: options.MixSources = False,
 ) -> None:
     """Count what is expected, stored, absent and missing, from the Parquet files themselves.
 
     Leaves with 1 when anything is missing, wrong, unreadable or different.
     """
+    from candlewick.backfill.backfill import check_source
     from consumer.dataset.audit import audit as run
     from consumer.dataset.dataset import Dataset
 
+    options.check_range(start, end)
     if correct and against is None:
         raise SettingsError("--correct is about a comparison: name whose values are right with --against")
-    settings, *_ = options.settings_and_flags(config, data, simulator=simulator)
+    settings, *_ = options.settings_and_flags(config, data, simulator=simulator, mix_sources=mix_sources)
     dataset = Dataset.in_folder(settings.data.folder)
     chosen = dataset.matching(market, symbols or (), interval)
+    sources = {each: dataset.sources(each) for each in {series.market for series in chosen}}
+    if repair or against == "rest":
+        for each in sources:
+            check_source(settings, dataset.storage, each)
     found = run(dataset, chosen, start, end, settings.repair)
     if repair:
         _repair(settings, found)
         found = run(dataset, chosen, start, end, settings.repair)
     compared = _compare(settings, found, against, correct=correct) if against is not None else []
     if json:
-        options.print_json(_as_json(found, compared))
+        options.print_json(_as_json(found, sources, compared))
     else:
-        print("\n".join([*_render(found, days=days), *_render_comparisons(compared)]))
+        named = {chosen_market: shown(names) for chosen_market, names in sources.items()}
+        print("\n".join([*_render(found, named, days=days), *_render_comparisons(compared)]))
     good = all(audited.is_good for audited in found) and all(comparison.is_good for comparison in compared)
     raise typer.Exit(0 if good else 1)
 
@@ -100,7 +107,9 @@ def _compare(
         return compare(settings, stored, against, candles)
 
 
-def _as_json(audits: "Iterable[SeriesAudit]", compared: "Iterable[Comparison]") -> list[dict[str, Any]]:
+def _as_json(
+    audits: "Iterable[SeriesAudit]", sources: "Mapping[Market, Sources]", compared: "Iterable[Comparison]"
+) -> list[dict[str, Any]]:
     """What was found, for programs: times are ISO 8601 in UTC, ranges are [first open time, open time after]."""
     comparisons = {comparison.series: _comparison_as_json(comparison) for comparison in compared}
     return [
@@ -108,6 +117,7 @@ def _as_json(audits: "Iterable[SeriesAudit]", compared: "Iterable[Comparison]") 
             "market": audited.series.market.value,
             "symbol": audited.series.symbol,
             "interval": audited.series.interval.value,
+            "sources": list(sources[audited.series.market]),
             "from": options.iso(audited.span.begin_ms),
             "to": options.iso(audited.span.end_ms),
             **_counts(audited.tally),
@@ -140,38 +150,53 @@ def _comparison_as_json(comparison: "Comparison") -> dict[str, Any]:
     }
 
 
-def _render(audits: "Sequence[SeriesAudit]", *, days: bool) -> list[str]:
+def _render(audits: "Sequence[SeriesAudit]", sources: "Mapping[Market, str]", *, days: bool) -> list[str]:
     """What was found, for a terminal: a line a series, and below it whatever is not as it should be."""
     from shared.coverage import Tally
 
-    lines = [" ".join([f"{'series':<34}", *(f"{name:>11}" for name in _COUNTS), " audited"])]
+    rows = [["series", *_COUNTS]]
+    below: list[list[str]] = [[]]
     for audited in audits:
-        begin, end = (f"{utc(time_ms):%Y-%m-%d %H:%M}" for time_ms in audited.span)
-        span = f"{begin} to {end}" if audited.tally.expected else "nothing expected yet"
-        ended = f", ended: {audited.ended}" if audited.ended is not None else ""
-        lines.append(_row(str(audited.series), audited.tally) + f"  {span}{ended}")
-        shown = [day for day in audited.days if days or (day[1].missing and len(audited.days) > 1)]
-        lines += [_row(f"  {day}", tally) for day, tally in shown]
-        lines += [f"  missing from {utc(gap.begin_ms)} to {utc(gap.end_ms)}" for gap in audited.gaps[:_GAPS_SHOWN]]
-        lines += _more(len(audited.gaps) - _GAPS_SHOWN, "gaps")
-        lines += [
-            f"  wrong: the row of {utc(row.open_time_ms)} {row.reason}" for row in audited.rows.wrong[:_WRONG_SHOWN]
-        ]
-        lines += _more(audited.rows.wrong_rows - _WRONG_SHOWN, "wrong rows")
-        lines += [f"  unreadable: {error}" for error in audited.errors]
-    lines.append(_row(f"{len(audits)} series", Tally.sum(audited.tally for audited in audits)))
-    return lines
+        rows.append(_row(str(audited.series), audited.tally))
+        below.append([_span_line(audited, sources.get(audited.series.market, ""))])
+        for day, tally in audited.days:
+            if days or (tally.missing and len(audited.days) > 1):
+                rows.append(_row(f"  {day}", tally))
+                below.append([])
+        below[-1] += _below(audited)
+    rows.append(_row(f"{len(audits)} series", Tally.sum(audited.tally for audited in audits)))
+    below.append([])
+    return [text for line, more in zip(columns(rows), below, strict=True) for text in (line, *more)]
+
+
+def _span_line(audited: "SeriesAudit", source: str) -> str:
+    begin, end = (f"{utc(time_ms):%Y-%m-%d %H:%M}" for time_ms in audited.span)
+    span = f"{begin} to {end}" if audited.tally.expected else "nothing expected yet"
+    ended = f", ended: {audited.ended}" if audited.ended is not None else ""
+    return f"  {span}{ended}" + (f", {source}" if source else "")
+
+
+def _below(audited: "SeriesAudit") -> list[str]:
+    """What is not as it should be of a series."""
+    lines = [f"  missing from {utc(gap.begin_ms)} to {utc(gap.end_ms)}" for gap in audited.gaps[:_GAPS_SHOWN]]
+    lines += _more(len(audited.gaps) - _GAPS_SHOWN, "gaps")
+    lines += [f"  wrong: the row of {utc(row.open_time_ms)} {row.reason}" for row in audited.rows.wrong[:_WRONG_SHOWN]]
+    lines += _more(audited.rows.wrong_rows - _WRONG_SHOWN, "wrong rows")
+    return lines + [f"  unreadable: {error}" for error in audited.errors]
 
 
 def _render_comparisons(compared: "Iterable[Comparison]") -> list[str]:
     """What was found different, for a terminal."""
+    from candlewick.cli.tables import decimal_text
+
     lines = []
     for comparison in compared:
         different = f"{comparison.different:,} different"
         different += f" and corrected: {comparison.corrected:,}" if comparison.corrected else ""
-        lines.append(f"{comparison.series!s:<34} compared {comparison.compared:,} rows: {different}")
+        lines.append(f"{comparison.series} compared {comparison.compared:,} rows: {different}")
         lines += [
-            f"  {utc(found.open_time_ms)} {found.column}: {found.stored!r} here, {found.theirs!r} there"
+            f"  {utc(found.open_time_ms)} {found.column}: {decimal_text(found.stored)} here, "
+            f"{decimal_text(found.theirs)} there"
             for found in comparison.differences[:_GAPS_SHOWN]
         ]
         lines += _more(len(comparison.differences) - _GAPS_SHOWN, "different values")
@@ -190,8 +215,8 @@ def _counts(tally: "Tally") -> dict[str, int]:
     return dict(zip(_COUNTS, tally, strict=True))
 
 
-def _row(name: str, tally: "Tally") -> str:
-    return " ".join([f"{name:<34}", *(f"{count:>11,}" for count in tally)])
+def _row(name: str, tally: "Tally") -> list[str]:
+    return [name, *(f"{count:,}" for count in tally)]
 
 
 def _more(count: int, what: str) -> list[str]:

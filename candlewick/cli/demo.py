@@ -69,8 +69,8 @@ def _passing_signals_to(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _show(data: Path, config: Path | None) -> int:
-    import pandas as pd
-
+    from candlewick.cli.columns import terminal_columns
+    from candlewick.cli.tables import render
     from consumer.dataset.dataset import Dataset
     from consumer.dataset.figures import series_figures
     from consumer.storage.layout import series_folder
@@ -81,11 +81,10 @@ def _show(data: Path, config: Path | None) -> int:
     overview = [series_figures(dataset, series) for series in dataset.series()]
     print(f"\nRecorded in {settings.candles_folder}:")
     for figures in overview:
-        frame = dataset.frame(figures.series)
         stored = f"{counted(figures.rows, 'candle')} in {counted(figures.files, 'file')}, {figures.size:,} bytes"
         print(f"\n{figures.series}: {stored}; at its end:")
-        with pd.option_context("display.width", None, "display.max_columns", None):
-            print(frame[["candle_begin_time", "open", "high", "low", "close", "volume"]].tail(2).to_string())
+        rows = dataset.last_rows(figures.series, 2)
+        print("\n".join(render(rows, figures.series.interval, terminal_columns(), names_hidden=False)))
     wanted = {market for market in Market if settings.groups(market)}
     missing = wanted - {figures.series.market for figures in overview if figures.rows}
     if missing:

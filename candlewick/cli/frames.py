@@ -78,16 +78,20 @@ def _frames(content: bytes) -> Iterator[bytes]:
     yield from (line for line in content.splitlines() if line.strip())
 
 
+def _rows_of(candle: Candle) -> Iterator[str]:
+    """Every column of a candle's row, a line each, with all its digits."""
+    from candlewick.cli.columns import columns
+    from candlewick.cli.tables import cells
+    from consumer.storage.table import rows_from_candles
+
+    names, values = cells(rows_from_candles([candle]).rows, candle.series.interval)
+    yield from columns([list(pair) for pair in zip((f"  {name}" for name in names), values, strict=True)])
+
+
 def _describe(outcome: object) -> str:
     match outcome:
         case Candle():
-            import pandas as pd
-
-            from consumer.storage.table import rows_from_candles, to_arrow
-
-            frame = to_arrow(rows_from_candles([outcome]).rows, outcome.series.interval).to_pandas()
-            with pd.option_context("display.width", None, "display.max_columns", None, "display.precision", 8):
-                return f"{outcome.series}\n{frame}"
+            return f"{outcome.series}\n" + "\n".join(_rows_of(outcome))
         case OpenKline():
             return "no row: the kline is still open"
         case NotKline(event=event):

@@ -35,6 +35,7 @@ def backfill(
     data: options.Data = None,
     simulator: options.Simulator = None,
     log_level: options.LogLevel = None,
+    mix_sources: options.MixSources = False,
 ) -> None:
     """Fetch history into the same store, whether or not it is being written to. May be interrupted and run again.
 
@@ -44,7 +45,9 @@ def backfill(
     from candlewick.backfill.backfill import make_order
     from shared.process.logs import configure_logging
 
-    settings, *_ = options.settings_and_flags(config, data, simulator=simulator, log_level=log_level)
+    settings, *_ = options.settings_and_flags(
+        config, data, simulator=simulator, log_level=log_level, mix_sources=mix_sources
+    )
     order = make_order(settings, market, symbols, interval, max(start, 0), end, archive, unverified=unverified)
     configure_logging("backfill", settings.log.level)
     raise typer.Exit(run(settings, order))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shared.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
+from shared.errors import CandlewickError
 from shared.interval import Interval, utc
 from shared.market import Market
 
@@ -37,11 +38,8 @@ IntervalName = Annotated[Interval, typer.Argument(**INTERVAL, help="As the excha
 FromRequired = Annotated[int, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
 From = Annotated[int | None, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
 To = Annotated[int | None, typer.Option("--to", parser=_to_ms, help="Open time to stop before.", **_TIME)]
-OnlyMarket = Annotated[
-    Market | None, typer.Option("--market", parser=parse_market, help="Only this market.", show_default=False)
-]
-OnlySymbol = Annotated[
-    str | None, typer.Option("--symbol", parser=parse_symbol, help="Only this symbol.", show_default=False)
+OnlySymbols = Annotated[
+    list[str] | None, typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="Only these. All by default.")
 ]
 OnlyInterval = Annotated[
     Interval | None, typer.Option("--interval", help="Only this interval.", show_default=False, **INTERVAL)
@@ -60,6 +58,9 @@ Simulator = Annotated[
     str | None,
     typer.Option("--simulator", metavar="URL", help="Use this simulated exchange, not Binance.", show_default=False),
 ]
+MixSources = Annotated[
+    bool, typer.Option("--mix-sources", help="Although there are candles of another exchange, such as simulated ones.")
+]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.", show_default=False)]
 
 
@@ -69,6 +70,8 @@ def settings_and_flags(
     broker: str | None = None,
     simulator: str | None = None,
     log_level: str | None = None,
+    *,
+    mix_sources: bool = False,
 ) -> "tuple[Settings, Sequence[str], Mapping[str, str]]":
     """The settings in force, and the same once more as flags and environment for a process that we start.
 
@@ -90,6 +93,9 @@ def settings_and_flags(
             values.setdefault(section, {})[key] = value
             if flag != "--broker" or not value:
                 flags += [flag, str(value)]
+    if mix_sources:
+        values.setdefault("exchange", {})["mix_sources"] = True
+        flags.append("--mix-sources")
     return load_settings(config, values), flags, {"CANDLEWICK_BROKER_URL": broker} if broker else {}
 
 
@@ -111,6 +117,12 @@ def broker_connection(config: Path | None, data: Path | None, broker: str | None
         raise fatal_answer(error, settings) or does_not_answer from None
     finally:
         client.close()
+
+
+def check_range(start_ms: int | None, end_ms: int | None) -> None:
+    """CandlewickError when a range ends before it begins."""
+    if start_ms is not None and end_ms is not None and end_ms <= start_ms:
+        raise CandlewickError(f"--to {iso(end_ms)} is not after --from {iso(start_ms)}")
 
 
 def print_json(value: object) -> None:

@@ -18,13 +18,17 @@ def up(
     simulator: options.Simulator = None,
     log_level: options.LogLevel = None,
     seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long.", min=0.1)] = None,
+    mix_sources: options.MixSources = False,
 ) -> None:
     """Record: broker, one producer a market and the writer, until Ctrl-C."""
-    from candlewick.up.supervisor import Supervisor
+    from candlewick.up.supervisor import Supervisor, check_sources
     from shared.process.logs import configure_logging
 
-    settings, flags, environment = options.settings_and_flags(config, data, broker, simulator, log_level)
+    settings, flags, environment = options.settings_and_flags(
+        config, data, broker, simulator, log_level, mix_sources=mix_sources
+    )
     configure_logging("up", settings.log.level)
+    check_sources(settings)
     raise typer.Exit(Supervisor(settings.check_record(), flags, environment).run(seconds))
 
 
@@ -63,6 +67,7 @@ def produce(
     broker: options.Broker = None,
     simulator: options.Simulator = None,
     log_level: options.LogLevel = None,
+    mix_sources: options.MixSources = False,
 ) -> None:
     """Take one market's closed candles from the exchange to the broker."""
     import asyncio
@@ -71,7 +76,7 @@ def produce(
     from producers.producer import produce as run
     from shared.process.logs import configure_logging
 
-    settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level)
+    settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level, mix_sources=mix_sources)
     configure_logging(market, settings.log.level)
     raise typer.Exit(1 if asyncio.run(run(market, settings.check_record(), Share.parse(share))) else 0)
 
@@ -86,12 +91,13 @@ def write(
     broker: options.Broker = None,
     simulator: options.Simulator = None,
     log_level: options.LogLevel = None,
+    mix_sources: options.MixSources = False,
 ) -> None:
     """Write candles from the broker to Parquet; any number of writers may share the work."""
     from consumer.writer import write as run
     from shared.process.logs import configure_logging
 
-    settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level)
+    settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level, mix_sources=mix_sources)
     configure_logging("writer", settings.log.level)
     run(settings, tuple(market or Market))
 
@@ -111,8 +117,11 @@ def broker(config: options.Config = None, data: options.Data = None) -> None:
 def status(
     config: options.Config = None, data: options.Data = None, broker: options.Broker = None, json: options.Json = False
 ) -> None:
-    """Show each market's processes and stream, and what is stored."""
-    from candlewick.cli.status import collect, render
+    """Show how well it does, each market's processes and stream, and what is stored.
+
+    Leaves with 0 when all is recorded, 1 when something is not as it should be, 3 when nothing is recorded.
+    """
+    from candlewick.cli.status import collect, exit_code, render
 
     settings, *_ = options.settings_and_flags(config, data, broker)
     found = collect(settings)
@@ -120,6 +129,7 @@ def status(
         options.print_json(found)
     else:
         print(render(found))
+    raise typer.Exit(exit_code(found))
 
 
 def health(
@@ -128,24 +138,34 @@ def health(
     data: options.Data = None,
     broker: options.Broker = None,
 ) -> None:
-    """Leave with 0 when this host's process of that role lives, else with 1. For health checks."""
+    """Tell whether this host's process of a role does its work; for health checks.
+
+    Leaves with 0 when it does, 1 when something is not as it should be, 3 when it does not live.
+    """
     import socket
 
+    from candlewick.cli.health import WRITER, State, Verdict, judge_role
+    from consumer.group.streams import stream_figures
     from shared.broker.heartbeat import heartbeats
     from shared.errors import BrokerError, CandlewickError
 
-    roles = (*Market, "writer")
+    roles = (*Market, WRITER)
     if role not in roles:
         raise CandlewickError(f"role {role!r} is not known: {', '.join(roles)}")
+    settings, *_ = options.settings_and_flags(config, data, broker)
     try:
         with options.broker_connection(config, data, broker) as (client, keys):
             alive = heartbeats(client, keys)
+            group = settings.writer.group
+            streams = {market.value: {"stream": stream_figures(client, keys, market, group)} for market in Market}
     except (BrokerError, OSError) as error:
-        print(error)
-        raise typer.Exit(1) from None
-    mine = [name for found, name in alive if found == role and name.startswith(f"{socket.gethostname()}-")]
-    print(", ".join(mine) or f"no {role} lives on this host")
-    raise typer.Exit(0 if mine else 1)
+        verdict = Verdict(State.DEAD, [str(error)])
+    else:
+        host = f"{socket.gethostname()}-"
+        mine = [body for (found, name), body in alive.items() if found == role and name.startswith(host)]
+        verdict = judge_role(role, mine, {"markets": streams}, settings)
+    print("; ".join([f"{verdict.state}: {verdict.reasons[0]}", *verdict.reasons[1:]]) if verdict.reasons else "well")
+    raise typer.Exit(verdict.state.exit_code)
 
 
 def settings(
@@ -155,11 +175,15 @@ def settings(
     simulator: options.Simulator = None,
 ) -> None:
     """Show every setting: its environment variable, the value in force and what it means."""
+    import textwrap
+
+    from candlewick.cli.columns import terminal_columns
     from shared.settings.load import describe
 
     in_force, *_ = options.settings_and_flags(config, data, broker, simulator)
     for name, value, meaning in describe(in_force):
-        print(f"{name:<52} {value:<32} {meaning}")
+        print(f"{name}={value}")
+        print(textwrap.fill(meaning, terminal_columns(), initial_indent="    ", subsequent_indent="    "))
 
 
 COMMANDS: tuple[Callable[..., Any], ...] = (up, down, status, settings, produce, write, broker, health)

@@ -1,20 +1,23 @@
 """Commands about what was recorded: read it, write it anew from the streams, join its small files."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from candlewick.cli import options
 from shared.candle import Series
+from shared.errors import CandlewickError
+from shared.source import shown
 from shared.text import counted
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from consumer.storage.table import Rows
+    from shared.interval import Interval
 
-_FORMATS = ("table", "csv", "json", "parquet")
+_FORMATS = ("table", "csv", "json", "jsonl", "parquet")
 
 
 def read(
@@ -34,10 +37,10 @@ def read(
     config: options.Config = None,
     data: options.Data = None,
 ) -> None:
-    """Print or export recorded candles of one series."""
-    from consumer.dataset.dataset import Dataset
-    from shared.errors import CandlewickError
+    """Print or export recorded candles of one series. A table shows what fits the terminal, every digit of it."""
+    from consumer.dataset.dataset import ALWAYS_MS, Dataset
 
+    options.check_range(start, end)
     named = output.suffix.removeprefix(".") if output else ""
     form = form or (named if named in _FORMATS else "table")
     if form not in _FORMATS:
@@ -45,42 +48,50 @@ def read(
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise CandlewickError("parquet is not for a terminal: name a file with --output")
     settings, *_ = options.settings_and_flags(config, data)
-    series = Series(market, symbol, interval)
-    frame = Dataset.in_folder(settings.data.folder).frame(series, start, end)
-    if tail is not None:
-        frame = frame.tail(tail)
-    content = _rendered(frame, form)
+    dataset, series = Dataset.in_folder(settings.data.folder), Series(market, symbol, interval)
+    span = (-ALWAYS_MS if start is None else start, ALWAYS_MS if end is None else end)
+    parts = dataset.parts(series, *span) if tail is None else iter([dataset.last_rows(series, tail, *span)])
+    if source := shown(dataset.sources(market)):
+        print(f"{series}: {source}", file=sys.stderr)
     if output is None:
-        sys.stdout.buffer.write(content)
+        _write(form, parts, interval, sys.stdout.buffer, everything=tail is not None)
         return
+    count = _write_file(form, parts, interval, output)
+    print(f"{counted(count, 'candle')} of {series} written to {output}")
+
+
+def _write(form: str, parts: "Iterator[Rows]", interval: "Interval", sink: BinaryIO, *, everything: bool) -> int:
+    """Write rows in a form; how many."""
+    from candlewick.cli.columns import terminal_columns
+    from candlewick.cli.export import export
+    from candlewick.cli.tables import render
+    from consumer.storage.table import concatenate
+
+    if form != "table":
+        return export(form, parts, interval, sink)
+    rows = concatenate(parts)
+    sink.writelines(f"{line}\n".encode() for line in render(rows, interval, terminal_columns(), everything=everything))
+    return len(rows)
+
+
+def _write_file(form: str, parts: "Iterator[Rows]", interval: "Interval", output: Path) -> int:
+    """Write rows to a file, which is there when it is whole; how many."""
+    unfinished = output.with_name(f"{output.name}.part")
     try:
-        output.write_bytes(content)
+        with unfinished.open("wb") as sink:
+            count = _write(form, parts, interval, sink, everything=True)
+        unfinished.replace(output)
     except OSError as error:
         raise CandlewickError(f"{output} cannot be written: {error.strerror}") from None
-    print(f"{counted(len(frame), 'candle')} of {series} written to {output}")
-
-
-def _rendered(frame: "pd.DataFrame", form: str) -> bytes:
-    import io
-
-    if form == "parquet":
-        sink = io.BytesIO()
-        frame.to_parquet(sink)
-        return sink.getvalue()
-    if form == "csv":
-        return frame.to_csv(lineterminator="\n").encode()
-    if form == "json":
-        return str(frame.reset_index().to_json(orient="records", date_format="iso", lines=True)).encode()
-    import pandas as pd
-
-    with pd.option_context("display.width", None, "display.max_columns", None, "display.max_rows", 60):
-        return f"{frame}\n".encode()
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count
 
 
 def replay(
     into: Annotated[Path, typer.Option("--into", help="Folder for the new store; not the one that is recorded to.")],
-    market: options.OnlyMarket = None,
-    symbol: options.OnlySymbol = None,
+    market: options.MarketOrAll = None,
+    symbols: options.OnlySymbols = None,
     interval: options.OnlyInterval = None,
     start: options.From = None,
     end: options.To = None,
@@ -93,11 +104,12 @@ def replay(
     from consumer.recovery.replay import replay as run
     from shared.errors import SettingsError
 
+    options.check_range(start, end)
     settings, *_ = options.settings_and_flags(config, data, broker)
     if into.resolve().is_relative_to(settings.data.folder.resolve()):
         raise SettingsError(f"{into} is in the data folder that is recorded to: replay into another one")
     with options.broker_connection(config, data, broker) as (client, keys):
-        done = run(client, keys, into, Selection(market, symbol, interval, start, end))
+        done = run(client, keys, into, Selection(market, frozenset(symbols or ()), interval, start, end))
     print(
         f"{counted(done.candles, 'candle')} of {done.series} series from {counted(done.entries, 'entry', 'entries')} "
         f"into {into / 'candles'}" + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
@@ -105,8 +117,8 @@ def replay(
 
 
 def compact(
-    market: options.OnlyMarket = None,
-    symbol: options.OnlySymbol = None,
+    market: options.MarketOrAll = None,
+    symbols: options.OnlySymbols = None,
     interval: options.OnlyInterval = None,
     config: options.Config = None,
     data: options.Data = None,
@@ -116,19 +128,12 @@ def compact(
     from consumer.dataset.dataset import Dataset
     from consumer.storage.durable import Staging
     from consumer.storage.local import LocalStorage
-    from shared.errors import StoreError
 
     settings, *_ = options.settings_and_flags(config, data)
-    if not settings.candles_folder.is_dir():
-        raise StoreError(f"nothing was recorded: there is no {settings.candles_folder}")
+    chosen = Dataset.in_folder(settings.data.folder).matching(market, symbols or (), interval)
     staging = Staging(settings.staging_folder)
     try:
         storage = LocalStorage(settings.data.folder, staging, settings.writer.lock_timeout_seconds)
-        chosen = [
-            series
-            for series in Dataset(storage).series()
-            if all(want in (None, have) for want, have in zip((market, symbol, interval), series, strict=True))
-        ]
         files, months = run(storage, chosen)
     finally:
         staging.close()

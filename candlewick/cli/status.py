@@ -1,10 +1,13 @@
-"""``candlewick status``: which processes live, what the streams hold, and what is stored."""
+"""``candlewick status``: how well it does, which processes live, what the streams hold, and what is stored."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from candlewick.cli.columns import columns
+from candlewick.cli.health import State, judge
 from candlewick.cli.options import iso
 from consumer.dataset.dataset import Dataset
 from consumer.dataset.figures import series_figures
@@ -12,8 +15,11 @@ from consumer.group.streams import stream_figures
 from shared.broker.client import broker_name, embedded_socket, sync_client
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
+from shared.errors import StoreError
 from shared.market import Market
 from shared.settings.model import Settings
+from shared.source import shown
+from shared.text import counted
 
 _SERIES_SHOWN = 30
 _TROUBLES = (
@@ -27,7 +33,7 @@ def collect(settings: Settings) -> dict[str, Any]:
     keys = Keys(settings.broker.prefix)
     client = sync_client(settings)
     broker: dict[str, Any] = {"address": broker_name(settings), "error": None}
-    found: dict[str, Any] = {"broker": broker, "markets": {}, "writers": []}
+    found: dict[str, Any] = {"health": {}, "broker": broker, "markets": {}, "writers": []}
     try:
         alive = heartbeats(client, keys)
         for market in Market:
@@ -43,7 +49,14 @@ def collect(settings: Settings) -> dict[str, Any]:
     finally:
         client.close()
     found["store"] = _store(settings)
+    verdict = judge(found, settings)
+    found["health"] = {"state": verdict.state.value, "reasons": list(verdict.reasons)}
     return found
+
+
+def exit_code(found: Mapping[str, Any]) -> int:
+    """What the command leaves with: 0 when all is well, 1 when something is not, 3 when nothing is recorded."""
+    return State(found["health"]["state"]).exit_code
 
 
 def _producer(name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -56,8 +69,10 @@ def _store(settings: Settings) -> dict[str, Any]:
     overview = [series_figures(dataset, series) for series in dataset.series()]
     return {
         "folder": str(settings.candles_folder),
+        "exists": settings.candles_folder.is_dir(),
         "rows": sum(figures.rows for figures in overview),
         "bytes": sum(figures.size for figures in overview),
+        "sources": {market.value: _sources(dataset, market) for market in Market},
         "series": [
             {
                 "market": figures.series.market.value,
@@ -74,71 +89,106 @@ def _store(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _sources(dataset: Dataset, market: Market) -> list[str]:
+    try:
+        return list(dataset.sources(market))
+    except StoreError as error:
+        return [str(error)]
+
+
 def render(found: Mapping[str, Any]) -> str:
     """``collect``'s answer for a terminal."""
     return "\n".join(_lines(found))
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
-    broker, store = found["broker"], found["store"]
-    yield f"broker  {broker['address']}  {broker['error'] or 'answers'}"
-    for market, state in found["markets"].items():
-        yield from ("", f"{market}")
-        if not state["producers"]:
-            yield f"  no producer lives ({state['groups']} groups in the settings)"
+    yield from _health_lines(found)
+    broker = found["broker"]
+    yield from ("", f"broker  {broker['address']}", f"        {broker['error'] or 'answers'}")
+    if found["markets"]:
+        yield from ("", *columns(list(_producer_rows(found["markets"]))))
+        yield from ("", *columns(list(_stream_rows(found["markets"]))), "")
+    for market, stored in found["store"]["sources"].items():
+        state = found["markets"].get(market, {"producers": []})
+        sources = [*stored, *(producer["source"] for producer in state["producers"] if "source" in producer)]
+        source = shown(list(dict.fromkeys(sources)))
+        yield from [f"{market}: {source}"] if source else []
         for producer in state["producers"]:
-            yield from _producer_lines(producer)
-        yield _stream_line(state["stream"])
-    yield ""
+            yield from (f"{market}: {note}" for note in _notes(producer))
     for writer in found["writers"]:
-        yield (
-            f"writer  {writer['process']}  {writer['written']:,} candles written, {writer['written_per_minute']:g} a "
-            f"minute, last flush {writer['flush_seconds']:g} s, {writer['waiting']} waiting"
-        )
-        if writer["failure"]:
-            yield f"  {writer['failure']}"
+        written = f"{counted(writer['written'], 'candle')} written, {writer['written_per_minute']:g} a minute"
+        yield f"writer  {writer['process']}: {written}, {writer['waiting']:,} waiting"
     if not found["writers"]:
         yield "writer  none lives"
-    yield ""
-    yield f"store   {store['folder']}  {len(store['series'])} series, {store['rows']:,} rows, {store['bytes']:,} bytes"
-    for series in store["series"][:_SERIES_SHOWN]:
-        name = f"{series['market']} {series['symbol']}-{series['interval']}"
-        yield (
-            f"  {name:<36} {series['rows']:>10,} rows {series['bytes']:>12,} bytes {series['files']:>4} files"
-            f"  {series['error'] or 'newest ' + str(series['newest_end'])}"
-        )
-    if len(store["series"]) > _SERIES_SHOWN:
-        yield f"  … and {len(store['series']) - _SERIES_SHOWN} more (--json shows all)"
+    yield from _store_lines(found["store"])
 
 
-def _producer_lines(producer: Mapping[str, Any]) -> Iterator[str]:
-    yield (
-        f"  producer {producer['process']}  share {producer['share']}  {producer['series']} series, "
-        f"{producer['connections']} of {producer['connections_wanted']} connections, "
-        f"{producer['frames_per_minute']:g} frames and {producer['candles_per_minute']:g} candles a minute"
-    )
-    if producer["last_candle"]:
-        yield f"    last candle {producer['last_candle']} at {producer['last_candle_end']}"
-    yield (
-        f"    {producer['missing']} candles missing, {producer['due']} due; {producer['repaired']:,} repaired, "
-        f"{producer['absent']:,} absent at the exchange"
-    )
+def _health_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """How well it does in the first line, with the first reason; every other reason below it."""
+    state, reasons = found["health"]["state"], found["health"]["reasons"]
+    if reasons:
+        yield f"{state}: {reasons[0]}"
+        yield from (f"  {reason}" for reason in reasons[1:])
+        return
+    producers = [producer for market in found["markets"].values() for producer in market["producers"]]
+    series = sum(producer["series"] for producer in producers)
+    newest = max((producer["last_candle_end"] for producer in producers if producer["last_candle_end"]), default=None)
+    yield f"{state}: {series} series" + (f", newest candle to {newest}" if newest else "")
+
+
+def _producer_rows(markets: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A row a producer; its process where a market has several."""
+    yield ["", "series", "connected", "candles/min", "missing", "due", "repaired", "absent"]
+    for market, state in markets.items():
+        for producer in state["producers"]:
+            is_one = len(state["producers"]) == 1
+            counts = [f"{producer[name]:,}" for name in ("missing", "due", "repaired", "absent")]
+            yield [
+                market if is_one else f"{market} {producer['process']} {producer['share']}",
+                f"{producer['series']:,}",
+                f"{producer['connections']} of {producer['connections_wanted']}",
+                f"{producer['candles_per_minute']:g}",
+                *counts,
+            ]
+        if not state["producers"]:
+            yield [market, "none lives" if state["groups"] else "not recorded", *[""] * 6]
+
+
+def _stream_rows(markets: Mapping[str, Any]) -> Iterator[list[str]]:
+    yield ["", "kept", "unread", "pending", "unstored for", "dead letters", "REST weight"]
+    for market, state in markets.items():
+        stream, producers = state["stream"], state["producers"]
+        age = stream["oldest_unstored_seconds"]
+        counts = [f"{stream[name]:,}" for name in ("entries", "unread", "pending")]
+        weight = f"{producers[0]['weight_used']:,} of {producers[0]['weight_limit']:,}" if producers else ""
+        yield [market, *counts, "" if age is None else f"{age:g} s", f"{stream['dead_letters']:,}", weight]
+
+
+def _notes(producer: Mapping[str, Any]) -> Iterator[str]:
+    """What else is worth a line of a producer."""
     if producer["rest_status"]:
         closed = f"nothing is asked for {producer['rest_closed_seconds']:g} s more"
-        yield f"    REST answers {producer['rest_status']}: {closed}"
-    yield (
-        f"    REST {producer['rest_requests']:,} requests of weight {producer['rest_weight']:,}, "
-        f"weight this minute {producer['weight_used']:,} of {producer['weight_limit']:,}"
-    )
-    troubles = [f"{name.replace('_', ' ')} {producer[name]}" for name in _TROUBLES if producer.get(name)]
-    if troubles:
-        yield "    " + ", ".join(troubles)
+        yield f"REST answers {producer['rest_status']}: {closed}"
+    counts = [f"{name.replace('_', ' ')} {producer[name]:,}" for name in _TROUBLES if producer.get(name)]
+    if counts:
+        yield ", ".join(counts)
 
 
-def _stream_line(stream: Mapping[str, Any]) -> str:
-    age_seconds = stream["oldest_pending_seconds"]
-    age = f", the oldest for {age_seconds:g} s" if age_seconds is not None else ""
-    return (
-        f"  stream {stream['entries']:,} entries kept, {stream['unread']:,} unread, "
-        f"{stream['pending']:,} pending{age}, {stream['dead_letters']} dead letters"
+def _store_lines(store: Mapping[str, Any]) -> Iterator[str]:
+    if not store["exists"]:
+        yield f"store   there is none in {Path(store['folder']).parent}"
+        return
+    yield f"store   {store['folder']}: {len(store['series'])} series, {store['rows']:,} rows, {store['bytes']:,} bytes"
+    shown_series = store["series"][:_SERIES_SHOWN]
+    yield from columns(
+        [
+            [
+                f"  {series['market']} {series['symbol']}-{series['interval']}",
+                counted(series["rows"], "row"),
+                series["error"] or f"to {series['newest_end']}",
+            ]
+            for series in shown_series
+        ]
     )
+    if len(store["series"]) > _SERIES_SHOWN:
+        yield f"  … and {len(store['series']) - _SERIES_SHOWN} more (--json shows all)"

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from candlewick.up import embedded
 from candlewick.up.child import Child
 from candlewick.up.pid_file import PidFile
+from consumer.storage.local import LocalStorage
+from consumer.storage.sources import SourceStore
 from shared.broker.client import broker_name
 from shared.errors import BrokerError, SettingsError
 from shared.market import Market
@@ -33,6 +35,14 @@ _WRITER_GRACE_SECONDS = 2.4
 _USER_ERROR = 2
 _ORDERLY_CODES = (0, -signal.SIGTERM)  # the signal itself ends a process that had not begun yet, and holds nothing
 _HEALTHY_SECONDS = 30.0
+
+
+def check_sources(settings: Settings) -> None:
+    """Whether what is recorded may go into the data folder. SourceError when that has candles of another exchange."""
+    store, exchange = SourceStore(LocalStorage(settings.data.folder)), settings.exchange
+    for market in Market:
+        if settings.groups(market):
+            store.check(market, [exchange.source(market)], mix=exchange.mix_sources)
 
 
 class Supervisor:

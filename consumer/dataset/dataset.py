@@ -3,7 +3,9 @@
 It opens only the partitions that a question touches. Any Parquet reader can read the same files without it.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +14,13 @@ from consumer.storage.interface import Storage
 from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
 from consumer.storage.local import LocalStorage
 from consumer.storage.metadata import MetadataStore, SeriesMetadata
+from consumer.storage.sources import SourceStore
 from consumer.storage.table import Rows, concatenate, to_arrow
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.interval import Interval
 from shared.market import Market
+from shared.source import Sources
 from shared.spans import Span
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class Dataset:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self._metadata = MetadataStore(storage)
+        self._sources = SourceStore(storage)
 
     @classmethod
     def in_folder(cls, data: Path) -> "Dataset":
@@ -63,6 +68,7 @@ class Dataset:
 
         StoreError names what was never recorded.
         """
+        self.check_exists()
         everything = self.series(with_metadata=True)
         if not everything:
             raise StoreError(f"nothing was recorded in {self.storage.name}")
@@ -77,8 +83,15 @@ class Dataset:
         unknown = sorted(wanted - {series.symbol for series in found})
         if unknown or not found:
             what = ", ".join(unknown) or " ".join(name for name in (market, interval) if name)
-            raise StoreError(f"{what} was never recorded in {self.storage.name}")
+            near = get_close_matches(unknown[0], {series.symbol for series in everything}, n=3) if unknown else []
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise StoreError(f"{what} was never recorded in {self.storage.name}{hint}")
         return found
+
+    def check_exists(self) -> None:
+        """Raise StoreError where there is no store at all: a folder that was misspelt, most likely."""
+        if CANDLES not in self.storage.list_folder("").folders:
+            raise StoreError(f"there is no store in {self.storage.name}")
 
     def partitions(self, series: Series) -> list[PartitionFile]:
         """The files of a series, by time; none where it was never recorded."""
@@ -90,6 +103,10 @@ class Dataset:
         """A series' metadata. StoreError when its file cannot be read."""
         return self._metadata.read(series)
 
+    def sources(self, market: Market) -> Sources:
+        """Which exchanges a market's candles come from; empty where nobody said. StoreError as for ``metadata``."""
+        return self._sources.read(market)
+
     def partition(self, partition: PartitionFile) -> Rows | None:
         """Rows of one partition; None when it is gone. StoreError when it is damaged or cannot be read."""
         found = read_partition(self.storage, partition.key)
@@ -98,20 +115,58 @@ class Dataset:
     def rows(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
         """Rows of a series that open at or after ``start_ms`` and before ``end_ms``, ascending and unique.
 
-        A partition that is compacted away while it is read makes the whole read start again. StoreError when the series
-        was never recorded or a file is damaged.
+        StoreError when the series was never recorded or a file is damaged.
         """
-        for _ in range(_TRIES):
-            partitions = self.partitions(series)
-            folder, _, name = candles_key(series).rpartition("/")
-            if not partitions and name not in self.storage.list_folder(folder).folders:
-                raise StoreError(f"{series} was never recorded: there is no {folder}/{name}")
-            touched = (part for part in partitions if part.span.begin_ms < end_ms and part.span.end_ms > start_ms)
-            parts = [self.partition(part) for part in touched]
-            whole = [rows for rows in parts if rows is not None]
-            if len(whole) == len(parts):
-                return concatenate(whole).between(start_ms, end_ms)
-        raise StoreError(f"{series} cannot be read: its files change all the time")
+        return concatenate(self.parts(series, start_ms, end_ms))
+
+    def parts(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Iterator[Rows]:
+        """``rows``, a partition at a time.
+
+        A partition that is compacted away while this goes on is found again in another file, and no row comes twice.
+        """
+        self._check_recorded(series)
+        tries, pending = 0, deque(self._touched(series, start_ms, end_ms))
+        while pending:
+            group = [pending.popleft()]
+            while pending and pending[0].span.begin_ms < max(part.span.end_ms for part in group):
+                group.append(pending.popleft())
+            found = [self.partition(part) for part in group]
+            whole = [rows for rows in found if rows is not None]
+            if len(whole) < len(found):
+                tries += 1
+                if tries == _TRIES:
+                    raise StoreError(f"{series} cannot be read: its files change all the time")
+                pending = deque(self._touched(series, start_ms, end_ms))
+                continue
+            yield concatenate(whole).between(start_ms, end_ms)
+            start_ms = max(start_ms, *(part.span.end_ms for part in group))
+
+    def last_rows(self, series: Series, count: int, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
+        """The last so many of ``rows``; no more partitions are read than it takes."""
+        self._check_recorded(series)
+        found: list[Rows] = []
+        for part in reversed(self._touched(series, start_ms, end_ms)):
+            rows = self.partition(part)
+            if rows is None:  # compacted away
+                found = [self.rows(series, start_ms, end_ms)]
+                break
+            found.append(rows.between(start_ms, end_ms))
+            if sum(map(len, found)) >= count:
+                break
+        return concatenate(found).last(count)
+
+    def _touched(self, series: Series, start_ms: int, end_ms: int) -> list[PartitionFile]:
+        """The files that may hold rows of a range, by time."""
+        return [part for part in self.partitions(series) if part.span.begin_ms < end_ms and part.span.end_ms > start_ms]
+
+    def _check_recorded(self, series: Series) -> None:
+        folder, _, name = candles_key(series).rpartition("/")
+        if name not in self.storage.list_folder(folder).folders:
+            self.check_exists()
+            near = [str(other) for other in self.series() if other.market is series.market]
+            close = get_close_matches(str(series), near, n=3)
+            hint = f"; did you mean {', '.join(close)}?" if close else ""
+            raise StoreError(f"{series} was never recorded in {self.storage.name}{hint}")
 
     def frame(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> "pd.DataFrame":
         """``rows`` as a frame with index ``candle_end_time`` (UTC) and ten columns, as pandas reads the files."""

@@ -33,19 +33,30 @@ def broker_time_ms(client: Any) -> int:
 
 
 def stream_figures(client: Any, keys: Keys, market: Market, group: str) -> dict[str, Any]:
-    """One market's stream: entries retained, unread and pending, and the age of the oldest pending one in seconds."""
+    """One market's stream: entries retained, unread and pending, and how old the oldest are, in seconds.
+
+    ``oldest_unstored_seconds`` is the age of the oldest entry that is pending or unread; None without any.
+    """
     stream = keys.candles(market)
     entries, dead_letters = int(client.xlen(stream)), int(client.xlen(keys.dead_letters(market)))
     found: dict[str, Any] = {"entries": entries, "dead_letters": dead_letters, "unread": entries}
-    found |= {"pending": 0, "oldest_pending_seconds": None}
+    found |= {"pending": 0, "oldest_pending_seconds": None, "oldest_unstored_seconds": None}
     groups = client.xinfo_groups(stream) if client.exists(stream) else []
     ours = next((other for other in groups if other["name"] == group.encode()), None)
     if ours is None:
-        return found
+        first = next((number for number, _ in client.xrange(stream, count=1)), None)
+        return found | {"oldest_unstored_seconds": _age_seconds(client, first) if first else None}
     pending = client.xpending(stream, group)
     found["pending"] = int(pending["pending"])
     if pending["min"]:
-        age_ms = broker_time_ms(client) - EntryId.parse(pending["min"]).milliseconds
-        found["oldest_pending_seconds"] = round(age_ms / 1000, 1)
-    found["unread"] = sum(map(len, pages(client, stream, f"({ours['last-delivered-id'].decode()}")))
+        found["oldest_pending_seconds"] = _age_seconds(client, pending["min"])
+    unread = f"({ours['last-delivered-id'].decode()}"
+    first = pending["min"] or next((number for number, _ in client.xrange(stream, min=unread, count=1)), None)
+    if first:
+        found["oldest_unstored_seconds"] = _age_seconds(client, first)
+    found["unread"] = sum(map(len, pages(client, stream, unread)))
     return found
+
+
+def _age_seconds(client: Any, number: bytes) -> float:
+    return round((broker_time_ms(client) - EntryId.parse(number).milliseconds) / 1000, 1)

@@ -14,8 +14,10 @@ from consumer.storage.durable import Staging, make_folders
 from consumer.storage.layout import CANDLES, METADATA
 from consumer.storage.local import LocalStorage
 from consumer.storage.metadata import MetadataStore
+from consumer.storage.sources import SourceStore
 from shared.broker.client import SyncClient
 from shared.broker.keys import Keys
+from shared.broker.sources import sources_of
 from shared.candle import Candle, Series
 from shared.errors import SettingsError
 from shared.interval import Interval
@@ -30,10 +32,10 @@ _LOCK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which candles; None means all. Times are open times in UTC ms, ``start_ms`` included, ``end_ms`` not."""
+    """Which candles; what is not named means all. Times are open times in UTC ms, ``end_ms`` is not included."""
 
     market: Market | None = None
-    symbol: str | None = None
+    symbols: frozenset[str] = frozenset()  # empty: all
     interval: Interval | None = None
     start_ms: int | None = None
     end_ms: int | None = None
@@ -41,7 +43,7 @@ class Selection:
     def __contains__(self, item: Candle | SeriesFact) -> bool:
         series = item.series
         return (
-            self.symbol in (None, series.symbol)
+            (not self.symbols or series.symbol in self.symbols)
             and self.interval in (None, series.interval)
             and (isinstance(item, SeriesFact) or self._holds(item.open_time_ms))
         )
@@ -87,12 +89,14 @@ class _Replay:
     def __init__(self, storage: LocalStorage) -> None:
         self._candles = CandleStore(storage, _CACHE_BYTES)
         self._metadata = MetadataStore(storage)
+        self._sources = SourceStore(storage)
         self._done = Replayed()
         self._seen: set[Series] = set()
         self._waiting: dict[Series, list[Candle]] = defaultdict(list)
 
     def run(self, client: SyncClient, keys: Keys, selection: Selection) -> Replayed:
         for market in Market if selection.market is None else (selection.market,):
+            self._sources.add(market, sources_of(client, keys, market))
             for item in retained(client, keys, market):
                 self._done.entries += 1
                 if item is None:

@@ -84,6 +84,11 @@ def metadata_key(series: Series) -> str:
     return f"{METADATA}/{series_folder(series)}{METADATA_SUFFIX}"
 
 
+def sources_key(market: Market) -> str:
+    """The key of what is known of a market's sources."""
+    return f"{METADATA}/market={market}/sources.json"
+
+
 def series_of_folder(folder: str) -> Series | None:
     """The series whose folder this is, the inverse of ``series_folder``; None where it is no series' folder."""
     match = re.fullmatch(r"market=([^/]+)/interval=([^/]+)/symbol=([^/]+)", folder)

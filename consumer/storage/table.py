@@ -85,6 +85,10 @@ class Rows:
         first, last = np.searchsorted(self.times, [start_ms, end_ms])
         return Rows(self.times[first:last], self.values[:, first:last])
 
+    def last(self, count: int) -> "Rows":
+        """The last so many rows, or all where there are fewer."""
+        return Rows(self.times[-count:], self.values[:, -count:])
+
 
 class Merged(NamedTuple):
     """What ``merge`` and ``unite`` made.

@@ -43,11 +43,21 @@ class ExchangeClock:
         return self._events.first_ms
 
     def is_stale(self) -> bool:
-        """Whether nothing newer has been heard over the WebSocket for some seconds."""
+        """Whether nothing newer has been heard for some seconds."""
+        return self.silent_seconds > _STALE_SECONDS
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing newer has been heard, neither over the WebSocket nor as an answer to ``/time``."""
         now = self._monotonic()
         if self._events.newest_ms > self._event_ms:
             self._event_ms, self._event_at = self._events.newest_ms, now
-        return now - max(self._event_at, self._answered_at) > _STALE_SECONDS
+        return now - max(self._event_at, self._answered_at)
+
+    @property
+    def trouble(self) -> str:
+        """Why the exchange did not tell its time when it was asked last; empty when it did."""
+        return self._refusal
 
     async def ask(self, *, fresh: bool = False) -> int:
         """The exchange's own clock; unless ``fresh``, the last answer while that is less than a second old.
@@ -67,7 +77,7 @@ class ExchangeClock:
         except RestUnavailableError as error:
             raise self._refused(error) from None
         self._answered_at = self._monotonic()
-        self._delays = backoff()
+        self._delays, self._refusal = backoff(), ""
         if self._events.newest_ms > self.server_ms + _WRONG_BY_MS:
             self._events.correct(self.server_ms)
             self._event_ms = self.server_ms
@@ -76,8 +86,9 @@ class ExchangeClock:
     def _refused(self, error: RestUnavailableError) -> RestUnavailableError:
         """Let questions wait; one that was under way with another that failed counts once."""
         now = self._monotonic()
+        self._refusal = str(error)
         if not error.seconds and now >= self._refused_until:  # whoever says how long is not asked before that anyway
-            self._refusal, self._refused_until = str(error), now + next(self._delays)
+            self._refused_until = now + next(self._delays)
         return error
 
     async def known(self) -> int:

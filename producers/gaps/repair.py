@@ -35,7 +35,10 @@ _REPEAT_WARNING_SECONDS = 60.0
 
 
 class Repairer:
-    """Fetches what the tracker misses over ``rest`` and hands it to the intake, until it is cancelled."""
+    """Fetches what the tracker misses over ``rest`` and hands it to the intake, until it is cancelled.
+
+    ``trouble`` is why nothing can be fetched now; empty when the last question was answered.
+    """
 
     def __init__(self, intake: Intake, rest: RestClient, clock: ExchangeClock, settings: RepairSettings) -> None:
         self._intake = intake
@@ -46,6 +49,7 @@ class Repairer:
         self._max_questions = settings.requests_at_once
         self._delays = iter(backoff())
         self._resume_at = 0.0
+        self.trouble = ""
         self._warn = SayOnce(log.warning, _REPEAT_WARNING_SECONDS)
 
     async def run(self) -> None:
@@ -90,7 +94,7 @@ class Repairer:
                 raise
             log.exception("an internal error while %s was repaired", question.series)
         else:
-            self._delays = iter(backoff())
+            self._delays, self.trouble = iter(backoff()), ""
             wanted = [candle for candle in answer.candles if self._tracker.is_wanted(candle)]
             taken = [candle for candle in wanted if self._intake.take(candle)]
             self._tell(self._tracker.take_answer(question, answer, taken, now_ms))
@@ -105,7 +109,7 @@ class Repairer:
 
     def _wait(self, error: RestUnavailableError) -> None:
         """The exchange cannot be asked: let all questions wait, and say so once a minute."""
-        now = time.monotonic()
+        now, self.trouble = time.monotonic(), str(error)
         if error.seconds:
             self._resume_at = max(self._resume_at, now + min(error.seconds, _CLOSED_SECONDS))
         elif now >= self._resume_at:  # one that was under way with others that failed counts once

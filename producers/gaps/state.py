@@ -54,6 +54,7 @@ class SeriesState:
     """One series."""
 
     coverage: Coverage  # what is expected, received and absent
+    expected_since_ms: int  # the open time at which it came to be expected; what is older is history
     patience_ms: int  # how long after its end the oldest missing candle is asked for
     life: Life = Life.EXPECTED
     published: Spans = field(default_factory=Spans)  # what the broker has answered for, or is absent

@@ -17,6 +17,7 @@ from shared.series_fact import FactKind, SeriesFact
 from shared.spans import Span
 
 _LEAST_PATIENCE_MS = 1000
+_OVERDUE_MS = 60_000  # beyond its patience: a question takes a moment, and may be put again
 
 
 class MarketTally(NamedTuple):
@@ -26,6 +27,14 @@ class MarketTally(NamedTuple):
     missing: int  # beyond it, and not here
     repaired: int  # came over REST since the process started
     absent: int  # found absent since the process started
+
+
+class Overdue(NamedTuple):
+    """Candles that should be here, by the patience of their series and a minute more."""
+
+    candles: int
+    series: int
+    oldest_ms: int  # open time of the oldest; 0 for none
 
 
 class GapTracker:
@@ -57,7 +66,7 @@ class GapTracker:
         if state is None:
             coverage = Coverage(series.interval, series.interval.floor(now_ms))
             patience_ms = max(self._patience.grace_ms, self._patience.least_ms)
-            self._states[series] = SeriesState(coverage, patience_ms)
+            self._states[series] = SeriesState(coverage, coverage.begin_ms, patience_ms)
         else:
             state.revive(now_ms)
 
@@ -218,6 +227,18 @@ class GapTracker:
             missing += coverage.grid.count(coverage.gaps(judged_ms))
             due += coverage.grid.count(coverage.gaps(coverage.expected_to(now_ms), judged_ms))
         return MarketTally(due, missing, self._repaired, self._absent)
+
+    def overdue(self, now_ms: int) -> Overdue:
+        """What came to be expected since this process listens, should have come or been repaired, and is not here."""
+        candles, oldest = [], []
+        for state in self._states.values():
+            coverage = state.coverage
+            due_ms = coverage.due_to(now_ms - state.patience_ms - _OVERDUE_MS, self._patience.grace_ms)
+            gaps = coverage.gaps(due_ms, state.expected_since_ms)
+            if gaps and state.ending is None:
+                candles.append(coverage.grid.count(gaps))
+                oldest.append(gaps[0].begin_ms)
+        return Overdue(sum(candles), len(candles), min(oldest, default=0))
 
     def _close(self, series: Series, state: SeriesState, now_ms: int) -> list[SeriesFact]:
         """The end of a series: behind its last candle."""

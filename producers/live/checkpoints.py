@@ -51,11 +51,12 @@ class Checkpoints:
     What one share has seen of the exchange's list, another may not have: the time of the list is kept for each share.
     """
 
-    def __init__(self, client: AsyncClient, keys: Keys, market: Market, share: Share = _ALL) -> None:
+    def __init__(self, client: AsyncClient, keys: Keys, market: Market, share: Share = _ALL, source: str = "") -> None:
         self._listed_at = f"{_LISTED_AT} {share}"
         self._client = client
         self._keys = keys
         self._market = market
+        self._source = source  # said again with everything else that a broker may have lost
         self._saved: dict[str, str] = {}
         self._warn = SayOnce(log.warning)
 
@@ -98,6 +99,8 @@ class Checkpoints:
         if listed_ms:
             wanted[self._listed_at] = str(listed_ms)
         changed = {name: value for name, value in wanted.items() if everything or self._saved.get(name) != value}
+        if everything and self._source:
+            await self._client.set(self._keys.sources(self._market), self._source, nx=True)
         if changed:
             await self._client.hset(self._keys.checkpoints(self._market), mapping=changed)  # type: ignore[arg-type] # invariant
             self._saved |= changed

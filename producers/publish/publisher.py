@@ -60,6 +60,7 @@ class Publisher:
         self.published = 0  # entries that the broker has answered for
         self.refused = 0  # candles that found no room
         self.cut_offs = 0  # pipelines that were not answered
+        self.is_running = False  # whether the broker has been found and is handed what is held
         self._max_held = settings.publisher.buffer_candles
         self.resend = ResendBuffer(self._max_held)  # what was published and is not stored yet
         self._client = client
@@ -77,6 +78,11 @@ class Publisher:
     def held(self) -> int:
         """How many candles and facts the broker has not answered for."""
         return len(self._held)
+
+    @property
+    def trouble(self) -> bool:
+        """Whether candles wait because the broker does not take them."""
+        return bool(self._held) and (self._away_since is not None or not self.is_running)
 
     @property
     def has_room(self) -> bool:
@@ -109,7 +115,7 @@ class Publisher:
 
         BrokerError ends it when the broker answers what will not change by asking again, such as a wrong password.
         """
-        delays = backoff(*_BACKOFF_SECONDS)
+        delays, self.is_running = backoff(*_BACKOFF_SECONDS), True
         while self._held or not self._stopping.is_set():
             if not self._held:
                 self._filled.clear()

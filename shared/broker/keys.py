@@ -22,6 +22,7 @@ class Keys:
     | stored | hash | writers | producers when a series is new |
     | symbols | hash | ``candlewick symbols`` | producers, ``symbols`` |
     | crash_count | hash | one writer | the same writer |
+    | sources | string, a source a line | producers, writers, whoever is first | producers, writers, replay |
     | heartbeat | string that expires | every process its own | ``status``, ``health`` |
     """
 
@@ -50,6 +51,10 @@ class Keys:
     def crash_count(self, consumer: str) -> str:
         """Hash of how often a writer has started since a flush last stored something (``consumer.recovery.poison``)."""
         return f"{self.prefix}:starts:{consumer}"
+
+    def sources(self, market: Market) -> str:
+        """Which exchange a market's candles come from (``shared.broker.sources``)."""
+        return f"{self.prefix}:sources:{{{market}}}"
 
     def heartbeat(self, role: str, name: str) -> str:
         """What one living process says of itself: JSON."""

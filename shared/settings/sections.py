@@ -21,6 +21,7 @@ from shared.settings.types import (
     WebSocketAddresses,
     split_addresses,
 )
+from shared.source import simulated, source_of
 
 
 class Section(BaseModel):
@@ -90,6 +91,9 @@ class ExchangeSettings(Section):
     coin_futures_rest: RestAddresses = Field(
         ", ".join(Market.COIN_FUTURES.facts.rest), description="base addresses of REST, coin-margined futures"
     )
+    mix_sources: bool = Field(
+        False, description="record although the store or the broker has candles of another exchange"
+    )
     rest_timeout_seconds: Seconds = Field(10.0, description="longest wait for the answer to a REST request")
     weight_share: Annotated[float, Field(gt=0, le=0.9)] = Field(
         0.5, description="part of the exchange's request weight a minute that this host uses"
@@ -121,6 +125,10 @@ class ExchangeSettings(Section):
         if self.simulator:
             return (f"{self.simulator}/{market}",)
         return split_addresses(getattr(self, f"{market}_rest"))
+
+    def source(self, market: Market) -> str:
+        """Which exchange a market's candles come from."""
+        return simulated(self.simulator) if self.simulator else source_of((*self.rest(market), *self.websocket(market)))
 
 
 class RepairSettings(Section):

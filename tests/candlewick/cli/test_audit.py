@@ -64,7 +64,7 @@ def test_a_series_that_was_never_recorded_is_one_line_and_exit_code_2(candlewick
         assert name in done.stderr
         assert len(done.stderr.splitlines()) == 1
     done = candlewick("audit", "--data", data / "nothing")
-    assert (done.returncode, done.stderr) == (2, f"candlewick: nothing was recorded in {data / 'nothing'}\n")
+    assert (done.returncode, done.stderr) == (2, f"candlewick: there is no store in {data / 'nothing'}\n")
 
 
 def test_a_repair_fetches_what_is_missing_and_nothing_else(

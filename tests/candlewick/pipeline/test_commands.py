@@ -17,7 +17,7 @@ def test_status_and_health_show_what_lives(
 ) -> None:
     address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
     write_settings(tmp_path, address, GROUPS)
-    assert candlewick("health", "spot").returncode == 1
+    assert candlewick("health", "spot").returncode == 3
     up = start("up")
     wait_until(lambda: candlewick("health", "writer").returncode == 0)
 
@@ -27,16 +27,21 @@ def test_status_and_health_show_what_lives(
         return len(producers) == 3 and all(one["candles_per_minute"] and one["last_candle"] for one in producers)
 
     wait_until(flowing, 60)
-    text = candlewick("status").stdout
-    assert "share 1/1  4 series, 1 of 1 connections" in text
-    assert "candles written" in text
-    assert candlewick("health", "spot").returncode == 0
+    shown = candlewick("status")
+    assert shown.returncode == 0, shown.stdout
+    lines = shown.stdout.splitlines()
+    assert lines[0].startswith("recording: 7 series, newest candle to 2024-06-30T")
+    (row,) = (line.split() for line in lines if line.startswith("spot  ") and " of 1" in line)
+    assert row[:5] == ["spot", "4", "1", "of", "1"]
+    assert f"spot: simulated {address}" in lines
+    assert any("candles written" in line for line in lines)
+    assert candlewick("health", "spot").stdout == "well\n"
     again = candlewick("up")
     assert again.returncode == 2
     assert again.stderr.rstrip().endswith("`candlewick down` stops it")
     up.send_signal(signal.SIGINT)
     assert up.wait(15) == 0
-    assert candlewick("health", "spot").returncode == 1
+    assert candlewick("health", "spot").returncode == 3
     assert candlewick("down").stdout == "nothing runs on data\n"
 
 

@@ -60,7 +60,7 @@ def test_once_more_into_the_same_folder_changes_nothing(
     ("selection", "rows"),
     [
         (Selection(market=Market.SPOT), {ETH: 429}),
-        (Selection(symbol="BTCUSDT"), {BTC: 429}),
+        (Selection(symbols=frozenset(["BTCUSDT"])), {BTC: 429}),
         (Selection(interval=Interval.H1), {}),
         (Selection(start_ms=JUNE_30 + 2000 * MINUTE), {BTC: 143, ETH: 143}),
         (Selection(end_ms=JUNE_30 + 7 * MINUTE), {BTC: 1, ETH: 1}),

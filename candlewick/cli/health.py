@@ -1,0 +1,79 @@
+"""How well the pipeline does, judged from what its processes say and what its streams hold. Pure.
+
+*recording* means that candles come in when they should and are stored. *degraded* means that something is not as it
+should be, while something still works. *dead* means that nothing is recorded, or nothing stored: the broker does not
+answer, or a process that has to live does not.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from shared.settings.model import Settings
+from shared.text import counted
+
+WRITER = "writer"
+
+
+class State(StrEnum):
+    """How well it does."""
+
+    RECORDING = "recording"
+    DEGRADED = "degraded"
+    DEAD = "dead"
+
+    @property
+    def exit_code(self) -> int:
+        """What a command leaves with that found it so."""
+        return {State.RECORDING: 0, State.DEGRADED: 1, State.DEAD: 3}[self]
+
+
+class Verdict(NamedTuple):
+    """How well it does, and why not better: a line each."""
+
+    state: State
+    reasons: Sequence[str] = ()
+
+
+def judge(found: Mapping[str, Any], settings: Settings) -> Verdict:
+    """The whole pipeline, as ``candlewick.cli.status.collect`` found it."""
+    if found["broker"]["error"]:
+        return Verdict(State.DEAD, [f"{found['broker']['address']}: {found['broker']['error']}"])
+    wanted = {name: state for name, state in found["markets"].items() if state["groups"]}
+    dead = [f"no producer of {name} lives" for name, state in wanted.items() if not state["producers"]]
+    dead += [] if found["writers"] else ["no writer lives"]
+    reasons = [*dead, *_troubles(found), *_unstored(found, settings)]
+    if not reasons:
+        return Verdict(State.RECORDING)
+    return Verdict(State.DEAD if dead else State.DEGRADED, reasons)
+
+
+def judge_role(role: str, bodies: Sequence[Mapping[str, Any]], found: Mapping[str, Any], settings: Settings) -> Verdict:
+    """One role on this host: a market's producer, or the writer, for which the streams count too."""
+    if not bodies:
+        return Verdict(State.DEAD, [f"no {role} lives on this host"])
+    reasons = [trouble for body in bodies for trouble in body.get("troubles", ())]
+    reasons += _unstored(found, settings) if role == WRITER else []
+    return Verdict(State.DEGRADED if reasons else State.RECORDING, reasons)
+
+
+def _troubles(found: Mapping[str, Any]) -> Iterator[str]:
+    """What processes say of themselves, and letters that wait for somebody's decision."""
+    for name, state in found["markets"].items():
+        for producer in state["producers"]:
+            yield from (f"{name}: {trouble}" for trouble in producer.get("troubles", ()))
+    for writer in found["writers"]:
+        yield from (f"writer: {trouble}" for trouble in writer.get("troubles", ()))
+    letters = sum(state["stream"]["dead_letters"] for state in found["markets"].values())
+    if letters:
+        yield f"{counted(letters, 'dead letter waits', 'dead letters wait')}: `candlewick dead-letters list`"
+
+
+def _unstored(found: Mapping[str, Any], settings: Settings) -> Iterator[str]:
+    """Streams whose oldest entry that is not stored has waited for longer than writers need, dead ones included."""
+    patience = settings.writer.flush_max_seconds + 1.5 * settings.writer.claim_seconds
+    for name, state in found["markets"].items():
+        age = state["stream"]["oldest_unstored_seconds"]
+        if age is not None and age > patience:
+            waiting = state["stream"]["unread"] + state["stream"]["pending"]
+            yield f"{name}: {counted(waiting, 'entry waits', 'entries wait')} to be stored, the oldest for {age:.0f} s"
