@@ -95,7 +95,7 @@ class Producer:
     async def close(self) -> int:
         """Say goodbye to the broker, and let go of all connections; how many candles could not be handed over."""
         abandoned = self.publisher.abandon()
-        log.info("stopped; %d candles handed over, %d not", self.publisher.published, abandoned)
+        log.info("stopped; %d candles handed over, %d not", self.publisher.candles_handed_over, abandoned)
         with contextlib.suppress(RedisError, OSError, TimeoutError, BrokerError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self.series_set.save()

@@ -30,8 +30,9 @@ ADDRESS_LINE = "simulated exchange at "
 FAULT_NAMES = (
     "drop, close, shutdown, silent_connection, silent_channel, silent_on_connect, late_close, no_close, duplicate, "
     "out_of_order, corrupt, truncated, wrong_time, rest_429, rest_418, rest_5xx, rest_timeout, rest_slow, "
-    "rest_garbage, holes, listing, delisting, late_close_seconds, wrong_time_seconds, rest_ban_seconds, "
-    "rest_slow_seconds"
+    "rest_garbage, rest_refused, rest_odd_row, connect_refused, listing_refused, listing_early, listing_wrong_date, "
+    "holes, listing, delisting, late_close_seconds, wrong_time_seconds, rest_ban_seconds, rest_slow_seconds, "
+    "listing_refused_seconds"
 )
 """The fields of ``simulator.faults.model.Faults``, which help must not import."""
 
@@ -88,7 +89,10 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    exit_at_end: Annotated[bool, typer.Option("--exit-at-end", help="Leave when the data ends.")] = False,
+    exit_at_end: Annotated[bool, typer.Option("--exit-at-end", help="Leave when no series has data left.")] = False,
+    linger: Annotated[
+        bool, typer.Option("--linger", help="With speed max: when the data has ended, let time go on at its own pace.")
+    ] = False,
     log_level: Annotated[str | None, typer.Option("--log-level", help=_LEVEL_HELP, show_default=False)] = None,
 ) -> None:
     """Run a simulated Binance: three markets over WebSocket and REST."""
@@ -113,6 +117,7 @@ def simulate(
         wait_for=wait_for,
         symbols=parse_symbols(symbols) if symbols else DEFAULT_SYMBOLS,
         exchange_info=exchange_info,
+        linger=linger,
         faults=Faults().changed(parse_faults(faults or ())),
         listings=[
             *(ListingChange(*parse_listing(text), listed=True) for text in listed or ()),

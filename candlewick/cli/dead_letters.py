@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from candlewick.cli import options
 from candlewick.cli.options import Broker, Config, Data, MarketName, broker_connection
-from shared.arguments import parse_market
 from shared.market import Market
 from shared.text import counted
 
@@ -22,11 +22,8 @@ All = Annotated[bool, typer.Option("--all", help="All of the market's letters.")
 
 @app.command("list")
 def list_letters(
-    market: Annotated[
-        Market | None,
-        typer.Argument(parser=parse_market, metavar="MARKET", help="Only this market. All by default."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, a letter a line.")] = False,
+    market: options.MarketOrAll = None,
+    json: options.Json = False,
     config: Config = None,
     data: Data = None,
     broker: Broker = None,
@@ -34,14 +31,17 @@ def list_letters(
     """Show every dead letter: its id, when, why, and what it was."""
     from consumer.group.dead_letters import dead_letters
 
-    count = 0
     with broker_connection(config, data, broker) as (client, keys):
-        for chosen_market in (market,) if market else Market:
-            for letter in dead_letters(client, keys, chosen_market):
-                count += 1
-                print(_as_json(letter) if json else _as_line(letter))
-    if not json:
-        print(counted(count, "dead letter"))
+        markets = (market,) if market else Market
+        letters = (letter for chosen_market in markets for letter in dead_letters(client, keys, chosen_market))
+        if json:
+            options.print_json([_as_json(letter) for letter in letters])
+            return
+        count = 0
+        for letter in letters:
+            count += 1
+            print(_as_line(letter))
+    print(counted(count, "dead letter"))
 
 
 @app.command()
@@ -127,11 +127,9 @@ def _as_line(letter: "DeadLetter") -> str:
     return f"{letter.market} {letter.id} {letter.written} {symbol}-{interval}: {_line(letter.reason)}"
 
 
-def _as_json(letter: "DeadLetter") -> str:
-    import orjson
-
+def _as_json(letter: "DeadLetter") -> dict[str, Any]:
     entry = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in letter.fields.items()}
-    body = {
+    return {
         "market": letter.market.value,
         "id": letter.id,
         "written": letter.written,
@@ -141,7 +139,6 @@ def _as_json(letter: "DeadLetter") -> str:
         "cut": letter.is_cut,
         "entry": entry,
     }
-    return orjson.dumps(body).decode()
 
 
 def _text(value: bytes) -> str:

@@ -1,5 +1,6 @@
 """The ``candlewick`` command. Each command imports what it needs when it is called, so that help is quick."""
 
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -8,7 +9,7 @@ import typer
 
 from candlewick.cli import audit, exchange, history, processes, records, symbols
 from candlewick.cli import dead_letters as letters
-from candlewick.up.child import watch_supervisor
+from candlewick.up.child import COMMAND, watch_supervisor
 from shared.errors import CandlewickError
 
 app = typer.Typer(
@@ -16,7 +17,6 @@ app = typer.Typer(
     help="Record every closed kline of Binance's spot and futures markets, once, into Parquet.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -45,8 +45,18 @@ def _options(
         raise typer.Exit
 
 
+def _speak_utf8() -> None:
+    """Go on in Python's UTF-8 mode, whatever the locale: symbols are names of any script, in files and in output."""
+    if not sys.flags.utf8_mode and sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [*COMMAND, *sys.argv[1:]])  # noqa: S606 # this very command, and no shell
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding != "utf-8":
+            stream.reconfigure(encoding="utf-8")
+
+
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    _speak_utf8()
     watch_supervisor()
     try:
         code = app(prog_name="candlewick", standalone_mode=False)

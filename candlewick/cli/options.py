@@ -1,6 +1,6 @@
 """Arguments and options that several commands share, and the settings and the broker that they lead to."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,22 +25,42 @@ def _to_ms(text: str) -> int | None:
     return milliseconds(parse_time(text, "--to"))
 
 
+def _complete(names: Iterable[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def _complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Symbols that were recorded, of the market that stands before."""
+    from consumer.dataset.dataset import Dataset
+    from shared.settings.load import load_settings
+
+    try:
+        folder = ctx.params.get("data") or load_settings(ctx.params.get("config")).data.folder
+        series = Dataset.in_folder(Path(folder)).series(with_metadata=True)
+    except CandlewickError:
+        return []
+    market = ctx.params.get("market")
+    symbols = {one.symbol for one in series if market in (None, one.market)}
+    return sorted(symbol for symbol in symbols if symbol.startswith(incomplete.upper()))
+
+
+_MARKET: Any = {"parser": parse_market, "metavar": "MARKET", "autocompletion": _complete(list(Market))}
+_SYMBOL: Any = {"parser": parse_symbol, "metavar": "SYMBOL", "autocompletion": _complete_symbol}
 _MARKETS = "spot, usdt_futures or coin_futures."
-INTERVAL: Any = {"parser": parse_interval, "metavar": "INTERVAL"}
+INTERVAL: Any = {"parser": parse_interval, "metavar": "INTERVAL", "autocompletion": _complete(list(Interval))}
 _TIME: Any = {"metavar": "TIME", "show_default": False}
 
-MarketName = Annotated[Market, typer.Argument(parser=parse_market, metavar="MARKET", help=_MARKETS)]
-MarketOrAll = Annotated[
-    Market | None, typer.Argument(parser=parse_market, metavar="MARKET", help=f"{_MARKETS} All by default.")
-]
-SymbolName = Annotated[str, typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="As the exchange lists it.")]
+MarketName = Annotated[Market, typer.Argument(help=_MARKETS, **_MARKET)]
+MarketOrAll = Annotated[Market | None, typer.Argument(help=f"{_MARKETS} All by default.", **_MARKET)]
+SymbolName = Annotated[str, typer.Argument(help="As the exchange lists it.", **_SYMBOL)]
 IntervalName = Annotated[Interval, typer.Argument(**INTERVAL, help="As the exchange spells it, such as 1m.")]
 FromRequired = Annotated[int, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
 From = Annotated[int | None, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
 To = Annotated[int | None, typer.Option("--to", parser=_to_ms, help="Open time to stop before.", **_TIME)]
-OnlySymbols = Annotated[
-    list[str] | None, typer.Argument(parser=parse_symbol, metavar="SYMBOL", help="Only these. All by default.")
-]
+OnlySymbols = Annotated[list[str] | None, typer.Argument(help="Only these. All by default.", **_SYMBOL)]
 OnlyInterval = Annotated[
     Interval | None, typer.Option("--interval", help="Only this interval.", show_default=False, **INTERVAL)
 ]

@@ -52,11 +52,13 @@ def down(config: options.Config = None, data: options.Data = None) -> None:
                 raise typer.Exit(1)
             time.sleep(0.1)
         print(f"stopped process {pid}")
-    elif not settings.broker.url and embedded.is_running(settings):
+    elif not settings.broker.url and embedded.is_ours(settings):
         embedded.stop(settings)
         print("nothing was recording; stopped the embedded broker that was left running")
     else:
-        print(f"nothing runs on {settings.data.folder}")
+        by_hand = not settings.broker.url and embedded.is_running(settings)
+        left = ": its broker was started by hand and is left alone" if by_hand else ""
+        print(f"nothing records on {settings.data.folder}{left}" if left else f"nothing runs on {settings.data.folder}")
 
 
 def produce(

@@ -4,8 +4,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candlewick.cli.options import INTERVAL, Broker, Config, Data, MarketName, Simulator, settings_and_flags
+from candlewick.cli.options import (
+    INTERVAL,
+    Broker,
+    Config,
+    Data,
+    MarketName,
+    MarketOrAll,
+    Simulator,
+    settings_and_flags,
+)
 from shared.interval import Interval, utc
+from shared.market import Market
 
 if TYPE_CHECKING:
     from producers.live.symbol_changes import Recorded
@@ -19,13 +29,20 @@ Symbols = Annotated[
 
 @app.command("list")
 def list_symbols(
-    market: MarketName, config: Config = None, data: Data = None, broker: Broker = None, simulator: Simulator = None
+    market: MarketOrAll = None,
+    config: Config = None,
+    data: Data = None,
+    broker: Broker = None,
+    simulator: Simulator = None,
 ) -> None:
     """Show every series that is recorded, up to when it is published, and what was added and removed."""
     from producers.live.symbol_changes import recorded
 
     settings, *_ = settings_and_flags(config, data, broker, simulator)
-    _show(recorded(settings, market))
+    for each in (market,) if market else [each for each in Market if settings.groups(each)]:
+        if market is None:
+            print(f"{each}:")
+        _show(recorded(settings, each))
 
 
 @app.command()
@@ -72,6 +89,8 @@ def _show(found: "Recorded") -> None:
     for change in found.changes:
         at = f" at {', '.join(change.intervals)}" if change.intervals else ""
         print(f"{'added' if change.record else 'removed'} by command: {change.symbol}{at}")
+    if found.broker_trouble is not None:
+        print(f"what was added and removed by command is not known: {found.broker_trouble}")
     if found.trouble is not None:
         print(f"the exchange's list cannot be read, patterns are not resolved here: {found.trouble}")
     print(f"{len(found.series)} series")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from shared.process.backoff import backoff
 
-COMMAND = (sys.executable, "-P", "-m", "candlewick")
-"""How a process of ours starts another: by this very Python, and never by what lies in the working folder (-P)."""
+COMMAND = (sys.executable, "-X", "utf8", "-P", "-m", "candlewick")
+"""How a process of ours starts another: by this very Python, in UTF-8, not by what lies in the working folder (-P)."""
 
 SUPERVISED = "CANDLEWICK_SUPERVISED"
 """Set for processes whose standard input is the supervisor's pipe. Not a setting."""

@@ -79,7 +79,7 @@ class LocalStorage:
         self._folders: dict[str, DurableFolders] = {}
 
     def list_folder(self, folder: str) -> Folder:  # noqa: D102 # as the interface says, here and below
-        path = self.data / folder
+        path = self._path(folder)
         for _ in range(_LIST_TRIES):
             try:
                 with os.scandir(path) as entries:
@@ -89,24 +89,24 @@ class LocalStorage:
             except OSError as error:
                 raise StoreError(f"{path} cannot be listed: {error}") from error
             with contextlib.suppress(FileNotFoundError):  # moved or swapped since it was listed: list again
-                files = {entry.name: entry.stat().st_size for entry in found if not entry.is_dir()}
-                return Folder(sorted(entry.name for entry in found if entry.is_dir()), files)
+                files = {_name(entry.name): entry.stat().st_size for entry in found if not entry.is_dir()}
+                return Folder(sorted(_name(entry.name) for entry in found if entry.is_dir()), files)
         raise StoreError(f"{path} cannot be listed: it changes all the time")
 
     def version(self, key: str) -> Version:  # noqa: D102
         try:
-            return _identity((self.data / key).stat())
+            return _identity(self._path(key).stat())
         except (FileNotFoundError, NotADirectoryError):
             return NO_VERSION
         except OSError as error:
-            raise StoreError(f"{self.data / key} cannot be read: {error}") from error
+            raise StoreError(f"{self._path(key)} cannot be read: {error}") from error
 
     def await_writers(self, folders: Sequence[str]) -> list[StoreError | None]:  # noqa: D102
         deadline = time.monotonic() + self._lock_timeout_seconds
         return [self._await(folder, deadline) for folder in folders]
 
     def read(self, key: str) -> Content | None:  # noqa: D102
-        path = self.data / key
+        path = self._path(key)
         try:
             with path.open("rb") as file:
                 return Content(file.read(), _identity(os.fstat(file.fileno())))
@@ -118,7 +118,7 @@ class LocalStorage:
             raise StoreError(str(error) or "out of memory") from error
 
     def open(self, key: str) -> BinaryIO:  # noqa: D102
-        return (self.data / key).open("rb")
+        return self._path(key).open("rb")
 
     def replace(self, groups: Sequence[Sequence[Change]]) -> list[list[Version] | StoreError]:  # noqa: D102
         deadline = time.monotonic() + self._lock_timeout_seconds
@@ -136,7 +136,7 @@ class LocalStorage:
 
         SeriesLockedError when another one holds it beyond the deadline (monotonic seconds; by default the time-out).
         """
-        path = self.data / folder
+        path = self._path(folder)
         deadline = time.monotonic() + self._lock_timeout_seconds if deadline is None else deadline
         while True:
             fd = open_folder(path)
@@ -153,9 +153,9 @@ class LocalStorage:
                 os.close(fd)
 
     def quarantine(self, key: str, version: Version, reason: str) -> None:  # noqa: D102
-        path = self.data / key
+        path = self._path(key)
         try:
-            with self.locked(path.parent.relative_to(self.data).as_posix()):
+            with self.locked(key.rpartition("/")[0]):
                 if self.version(key) == version:
                     self._quarantine.move(path, reason)
         except OSError as error:
@@ -173,6 +173,10 @@ class LocalStorage:
             raise StoreError(f"{self.data} was opened for reading only")
         return self._staging.new_path(suffix)
 
+    def _path(self, key: str) -> Path:
+        """Where a key lies. Names are UTF-8 on disk, whatever the locale would make of them."""
+        return self.data / os.fsdecode(key.encode())
+
     def _await(self, folder: str, deadline: float) -> StoreError | None:
         try:
             with self.locked(folder, deadline):
@@ -180,7 +184,7 @@ class LocalStorage:
         except StoreError as error:
             return error
         except OSError as error:
-            return StoreError(f"{self.data / folder} cannot be written: {error}")
+            return StoreError(f"{self._path(folder)} cannot be written: {error}")
 
     def _step(self, jobs: Iterable[_Job], step: Callable[[_Job], None]) -> None:
         """Take one step with each group that has not failed; what fails leaves nothing behind."""
@@ -202,7 +206,7 @@ class LocalStorage:
     def _stage(self, job: _Job) -> None:
         """Write what is new into staged files, not synced yet, and make the folder's own name durable."""
         root, _, _ = job.changes[0].key.partition("/")
-        self._folders.setdefault(root, DurableFolders(self.data / root)).make(self.data / _folder(job))
+        self._folders.setdefault(root, DurableFolders(self.data / root)).make(self._path(_folder(job)))
         for change in job.changes:
             if change.content is not None:
                 path = self.staged_path(Path(change.key).suffix)
@@ -212,9 +216,14 @@ class LocalStorage:
         job.folder_fd = locks.enter_context(self.locked(_folder(job), deadline)).fd
         for change in job.changes:
             if self.version(change.key) != change.version:
-                raise VersionChangedError(f"{self.data / change.key} has been replaced since it was read")
+                raise VersionChangedError(f"{self._path(change.key)} has been replaced since it was read")
         for staged in job.staged:
-            os.rename(staged.path, Path(staged.change.key).name, dst_dir_fd=job.folder_fd)  # by descriptor
+            os.rename(staged.path, self._path(staged.change.key).name, dst_dir_fd=job.folder_fd)  # by descriptor
+
+
+def _name(name: str) -> str:
+    """A name on disk as part of a key: the inverse of ``LocalStorage._path``; what is no UTF-8 is nobody's key."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _identity(status: os.stat_result) -> _Identity:

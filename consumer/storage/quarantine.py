@@ -50,7 +50,8 @@ class Quarantine:
         for mark in sorted(self.root.rglob(f"*{_MARK}")):
             name, _, _ = mark.name.removesuffix(_MARK).rpartition("~")
             folder = mark.parent.relative_to(self.root)
-            found.append(Damaged((folder / name).as_posix(), (folder / mark.name).as_posix()))
+            key = os.fsencode((folder / name).as_posix()).decode(errors="replace")
+            found.append(Damaged(key, (folder / mark.name).as_posix()))
         return found
 
     def refilled(self, damaged: Damaged) -> None:

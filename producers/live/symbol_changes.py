@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, WatchError
 
 from producers.exchange.rest import RestClient
 from producers.exchange.symbols import Listing
@@ -40,11 +40,12 @@ class Recorded:
     status: dict[str, str]  # the exchange's word for each symbol it lists
     changes: Sequence[Change]  # what was added and removed besides the settings
     trouble: str | None  # why the exchange's list is not known; then patterns stand for nothing here
+    broker_trouble: str | None = None  # why what was added and removed is not known
 
 
 def recorded(settings: Settings, market: Market) -> Recorded:
-    """What is recorded of a market now; BrokerError when the broker does not answer."""
-    return asyncio.run(_recorded(settings, market))
+    """What is recorded of a market now; without a broker, what the settings name."""
+    return asyncio.run(_recorded_or_named(settings, market))
 
 
 def change(settings: Settings, market: Market, wanted: Sequence[Change]) -> Recorded:
@@ -67,15 +68,28 @@ async def _broker(settings: Settings, trouble: str) -> AsyncIterator[AsyncClient
         await client.aclose()
 
 
-async def _recorded(settings: Settings, market: Market, listed: _Listed | None = None) -> Recorded:
-    listings, trouble = listed or await _listings(settings, market)
+async def _recorded_or_named(settings: Settings, market: Market) -> Recorded:
+    listed = await _listings(settings, market)
+    try:
+        return await _recorded(settings, market, listed)
+    except BrokerError as error:
+        series = resolve(market, settings.groups(market), (), listed[0])
+        return Recorded(dict.fromkeys(series), _status(listed), (), listed[1], str(error))
+
+
+def _status(listed: _Listed) -> dict[str, str]:
+    return {listing.symbol: listing.status for listing in listed[0] or ()}
+
+
+async def _recorded(settings: Settings, market: Market, listed: _Listed) -> Recorded:
+    listings, trouble = listed
     async with _broker(settings, "does not answer") as client:
         checkpoints = Checkpoints(client, Keys(settings.broker.prefix), market)
         changes, known = await checkpoints.changes(), await checkpoints.load()
     series = resolve(market, settings.groups(market), changes, listings)
     return Recorded(
         {chosen: known.checkpoints_ms.get(chosen) for chosen in series},
-        {listing.symbol: listing.status for listing in listings or ()},
+        _status(listed),
         changes,
         trouble,
     )
@@ -98,10 +112,35 @@ async def _change(settings: Settings, market: Market, wanted: Sequence[Change]) 
     before = await _recorded(settings, market, listed)
     for wish in wanted:
         (_check_added if wish.record else _check_removed)(settings, market, wish, before)
-    fields: Any = {wish.symbol: encode_change(wish) for wish in wanted}
     async with _broker(settings, "does not take the change") as client:
-        await client.hset(Keys(settings.broker.prefix).symbols(market), mapping=fields)
+        await _write(client, settings, market, wanted)
     return await _recorded(settings, market, listed)
+
+
+async def _write(client: AsyncClient, settings: Settings, market: Market, wanted: Sequence[Change]) -> None:
+    """Keep changes beside those that are there: intervals of a symbol that was added before are added to those."""
+    keys = Keys(settings.broker.prefix)
+    groups = settings.groups(market)
+    named = tuple(dict.fromkeys(interval for group in groups for interval in group.intervals))
+    async with client.pipeline(transaction=True) as pipeline:
+        while True:
+            await pipeline.watch(keys.symbols(market))
+            before = {change.symbol: change for change in await Checkpoints(client, keys, market).changes()}
+            merged = [united(before.get(wish.symbol), wish, named) for wish in wanted]
+            fields: Any = {change.symbol: encode_change(change) for change in merged}
+            pipeline.multi()  # type: ignore[no-untyped-call] # redis-py's
+            pipeline.hset(keys.symbols(market), mapping=fields)
+            with contextlib.suppress(WatchError):  # somebody else has changed something meanwhile
+                await pipeline.execute()
+                return
+
+
+def united(before: Change | None, wish: Change, named: Sequence[Interval]) -> Change:
+    """A wish together with what was wished before of its symbol; ``named`` are the intervals of the settings."""
+    if before is None or not before.record or not wish.record or before.intervals == wish.intervals:
+        return wish
+    intervals = {*(before.intervals or named), *(wish.intervals or named)}
+    return wish._replace(intervals=tuple(interval for interval in Interval if interval in intervals))
 
 
 def _check_added(settings: Settings, market: Market, wanted: Change, before: Recorded) -> None:
@@ -121,7 +160,8 @@ def _check_removed(settings: Settings, market: Market, wanted: Change, before: R
     named = {symbol for group in settings.groups(market) for symbol in group.symbols}
     known = named | {series.symbol for series in before.series}
     known |= {wish.symbol for wish in before.changes if wish.record}
-    if before.trouble is not None and any(is_pattern(name) for name in named):
+    fits_pattern = any(is_pattern(name) and matches(wanted.symbol, (name,)) for name in named)
+    if before.trouble is not None and (fits_pattern or is_pattern(wanted.symbol)):
         return
     if not any(matches(symbol, (wanted.symbol,)) for symbol in known):
         raise SettingsError(

@@ -58,6 +58,8 @@ class Publisher:
 
     def __init__(self, client: AsyncClient, market: Market, settings: Settings, account: Account) -> None:
         self.published = 0  # entries that the broker has answered for
+        self._candles = 0  # of these, candles
+        self._candles_again = 0  # that were put again
         self.refused = 0  # candles that found no room
         self.cut_offs = 0  # pipelines that were not answered
         self.is_running = False  # whether the broker has been found and is handed what is held
@@ -107,8 +109,15 @@ class Publisher:
 
     def put_again(self, items: Iterable[Candle | SeriesFact]) -> None:
         """Take over what the broker has lost. It was taken once: none is refused."""
+        items = tuple(items)
+        self._candles_again += sum(isinstance(item, Candle) for item in items)
         self._held.extend(items)
         self._filled.set()
+
+    @property
+    def candles_handed_over(self) -> int:
+        """How many candles the broker has, each counted once though it may have been published again."""
+        return self._candles - self._candles_again
 
     async def run(self) -> None:
         """Send what is held until ``drain`` has been called and nothing is held any more.
@@ -169,6 +178,7 @@ class Publisher:
             else:
                 self.resend.add(EntryId.parse(answer), item)
                 self._account.mark_published(item)
+                self._candles += isinstance(item, Candle)
         for _ in batch:
             self._held.popleft()
         self._held.extendleft(item for item, _ in reversed(refused))
@@ -186,8 +196,8 @@ class Publisher:
         self._losses.clear()
 
     def abandon(self) -> int:
-        """Give up what is still held, name it and all other losses; how many were held."""
-        held = len(self._held)
+        """Give up what is still held, name it and all other losses; how many candles were held."""
+        held = sum(isinstance(item, Candle) for item in self._held)
         for item in self._held:
             if isinstance(item, Candle):
                 self._note_loss(item)

@@ -42,6 +42,13 @@ class Faults(BaseModel):
         rest_timeout: chance that a call is not answered for 30 real seconds.
         rest_slow: chance that a call is answered late, by up to ``rest_slow_seconds``.
         rest_garbage: chance that a call is answered 200 with half a JSON text or an HTML page.
+        rest_refused: chance that a call is answered 451 or 403.
+        rest_odd_row: chance that a klines answer holds a row more, which opens 14.789 s off the grid.
+        connect_refused: chance that a connection attempt is answered 451 or 403.
+        listing_refused: chance that REST refuses a new symbol's klines (-1122) for its first minutes, up to
+            ``listing_refused_seconds`` of the exchange's time.
+        listing_early: chance that a new symbol is shown, with another status, for some time before it trades.
+        listing_wrong_date: chance that a new symbol's ``onboardDate`` is wrong by up to 90 days either way, or missing.
         holes: the part of all synthetic klines that the exchange never had; decided by the seed alone.
         listing: mean time until a new symbol is listed.
         delisting: mean time until a listed symbol is delisted; each market keeps its last one.
@@ -49,6 +56,7 @@ class Faults(BaseModel):
         wrong_time_seconds: most error of ``E``.
         rest_ban_seconds: how long 429 and 418 close a pool, in real seconds.
         rest_slow_seconds: most lateness of an answer, in real seconds.
+        listing_refused_seconds: for how long klines are refused, and a symbol is shown before it trades, at most.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -72,6 +80,12 @@ class Faults(BaseModel):
     rest_timeout: Chance = 0.0
     rest_slow: Chance = 0.0
     rest_garbage: Chance = 0.0
+    rest_refused: Chance = 0.0
+    rest_odd_row: Chance = 0.0
+    connect_refused: Chance = 0.0
+    listing_refused: Chance = 0.0
+    listing_early: Chance = 0.0
+    listing_wrong_date: Chance = 0.0
     holes: Holes = 0.0
     listing: Mean = 0.0
     delisting: Mean = 0.0
@@ -79,6 +93,7 @@ class Faults(BaseModel):
     wrong_time_seconds: Seconds = 5.0
     rest_ban_seconds: Seconds = 2.0
     rest_slow_seconds: Seconds = 1.0
+    listing_refused_seconds: Seconds = 300.0
 
     def changed(self, changes: Mapping[str, object]) -> Self:
         """The faults after a change; None restores a number's default, and ``all`` is a scale for the whole mix.
@@ -123,6 +138,12 @@ EVERYTHING: Mapping[str, float] = {
     "rest_timeout": 0.01,
     "rest_slow": 0.1,
     "rest_garbage": 0.02,
+    "rest_refused": 0.02,
+    "rest_odd_row": 0.02,
+    "connect_refused": 0.05,
+    "listing_refused": 0.5,
+    "listing_early": 0.3,
+    "listing_wrong_date": 0.5,
     "holes": 0.005,
     "listing": 20.0,
     "delisting": 60.0,

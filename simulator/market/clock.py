@@ -28,6 +28,11 @@ class Clock:
         if self._began is None:
             self._began = time.monotonic()
 
+    def go_on(self) -> None:
+        """Let time that ran as fast as possible go on at the real one's pace, from where it is."""
+        if self._speed is None:
+            self._start_ms, self._began, self._speed = self._reached_ms, time.monotonic(), 1.0
+
     @property
     def is_running(self) -> bool:
         """Whether ``start`` was called."""

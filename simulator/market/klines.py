@@ -36,6 +36,10 @@ class Kline(NamedTuple):
 class KlineSource(Protocol):
     """What both sources can tell."""
 
+    @property
+    def end_ms(self) -> int | None:
+        """When the last kline of all has ended; None: never."""
+
     def symbols(self, market: Market) -> Sequence[str]:
         """Symbols that exchangeInfo lists."""
 
@@ -77,6 +81,10 @@ class SyntheticSource:
         self._holes = holes
         self._cached = lru_cache(200_000)(self._kline)
         self.kline = self._cached  # type: ignore[method-assign]
+
+    @property
+    def end_ms(self) -> int | None:  # noqa: D102 # as the protocol says
+        return self._end_ms
 
     def set_holes(self, rate: float) -> None:
         """Let the exchange never have had this part of all klines, those that it has sent included."""

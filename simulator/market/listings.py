@@ -25,12 +25,21 @@ FIRST_ONBOARD_MS = 1_500_000_000_000
 
 
 class ListingChange(NamedTuple):
-    """A symbol is listed, or delisted, at a time of the exchange."""
+    """A symbol is listed, or delisted, at a time of the exchange.
+
+    Attributes:
+        shown_ms: from when on exchangeInfo shows it, with a status in which it is not traded; None: not before.
+        refused_to_ms: REST refuses its klines until then.
+        date_ms: what ``onboardDate`` says; None: the truth, 0: nothing.
+    """
 
     market: Market
     symbol: str
     time_ms: int
     listed: bool
+    shown_ms: int | None = None
+    refused_to_ms: int = 0
+    date_ms: int | None = None
 
 
 class Spell(NamedTuple):
@@ -75,6 +84,7 @@ class Listings:
         self._infos: dict[Market, dict[str, Mapping[str, Any]]] = {}
         self._spells: dict[tuple[Market, str], tuple[Spell, ...]] = {}
         self._shown: dict[Market, _Shown] = {}
+        self._changes: dict[tuple[Market, str], ListingChange] = {}  # the last listing of each symbol
         for market in Market:
             body = recorded.get(market)
             infos = body["symbols"] if body else [symbol_info(market, symbol) for symbol in symbols[market]]
@@ -108,13 +118,14 @@ class Listings:
             CandlewickError: when it cannot be a symbol, is listed already, or is not listed.
         """
         self.check(change)
-        market, symbol, time_ms, listed = change
+        market, symbol, time_ms, listed, *_ = change
         known = symbol in self._infos[market]
         spells = self.spells(market, symbol)
         if listed:
             status = {status_field(market): "TRADING"}
             self._infos[market][symbol] = {**self._infos[market].get(symbol, symbol_info(market, symbol)), **status}
             spells = (*spells, Spell(time_ms, None)) if known else (Spell(time_ms, None),)
+            self._changes[market, symbol] = change
         else:
             spells = (*spells[:-1], spells[-1]._replace(until_ms=time_ms))
         self._spells[market, symbol] = tuple(spells)
@@ -122,7 +133,7 @@ class Listings:
 
     def check(self, change: ListingChange) -> None:
         """Raise the CandlewickError of ``change``, if it has one."""
-        market, symbol, time_ms, listed = change
+        market, symbol, time_ms, listed, *_ = change
         try:
             checked_symbol(symbol)
         except MalformedCandleError as error:
@@ -132,6 +143,11 @@ class Listings:
             raise CandlewickError(f"{symbol} cannot be listed at {utc(time_ms)}: {market} lists it already")
         if not listed and (last.until_ms is not None or (last.since_ms or 0) >= time_ms):
             raise CandlewickError(f"{symbol} cannot be delisted at {utc(time_ms)}: {market} does not list it")
+
+    def refuses(self, series: Series) -> bool:
+        """Whether REST refuses a series' klines now, though its symbol may be traded."""
+        change = self._changes.get((series.market, series.symbol))
+        return change is not None and self._clock.now_ms() < change.refused_to_ms
 
     def _show(self, market: Market) -> _Shown:
         shown, now = self._shown.get(market), self._clock.now_ms()
@@ -147,24 +163,34 @@ class Listings:
 
     def _symbols(self, market: Market, now: int) -> Iterator[Mapping[str, Any]]:
         for symbol, info in self._infos[market].items():
+            change = self._changes.get((market, symbol))
             begun = [spell for spell in self.spells(market, symbol) if spell.since_ms is None or spell.since_ms <= now]
             if begun:
-                yield _as_shown(market, info, begun[-1], now)
+                yield _as_shown(market, info, begun[-1], now) | _date(market, change)
+            elif change is not None and change.shown_ms is not None and change.shown_ms <= now:
+                yield {**info, status_field(market): "PENDING_TRADING"} | _date(market, change)
 
     def _next_change(self, market: Market, now: int) -> float:
         spells = itertools.chain(*(spells for (whose, _), spells in self._spells.items() if whose is market))
-        times = itertools.chain(*spells)
+        shown = (change.shown_ms for (whose, _), change in self._changes.items() if whose is market)
+        times = itertools.chain(*spells, shown)
         return min((time_ms for time_ms in times if time_ms is not None and time_ms > now), default=math.inf)
 
 
-def _as_shown(market: Market, info: Mapping[str, Any], spell: Spell, now: int) -> Mapping[str, Any]:
+def _date(market: Market, change: ListingChange | None) -> dict[str, Any]:
+    """What ``onboardDate`` says of a symbol, where that is not the truth."""
+    is_told = market is not Market.SPOT and change is not None and change.date_ms is not None
+    return {"onboardDate": change.date_ms or None} if is_told and change is not None else {}
+
+
+def _as_shown(market: Market, info: Mapping[str, Any], spell: Spell, now: int) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if market is not Market.SPOT and (spell.since_ms is not None or "onboardDate" not in info):
         changes["onboardDate"] = FIRST_ONBOARD_MS if spell.since_ms is None else spell.since_ms
     status = status_field(market)
     if spell.until_ms is not None and spell.until_ms <= now and info[status] == "TRADING":
         changes[status] = delisted_status(market)
-    return {**info, **changes} if changes else info
+    return {**info, **changes}
 
 
 class ListedSource:
@@ -174,7 +200,11 @@ class ListedSource:
         self._inner = inner
         self._listings = listings
 
-    def symbols(self, market: Market) -> Sequence[str]:  # noqa: D102 # as KlineSource says
+    @property
+    def end_ms(self) -> int | None:  # noqa: D102 # as KlineSource says
+        return self._inner.end_ms
+
+    def symbols(self, market: Market) -> Sequence[str]:  # noqa: D102
         return self._listings.trading(market)
 
     def has(self, series: Series) -> bool:  # noqa: D102

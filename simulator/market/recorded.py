@@ -46,6 +46,11 @@ class RecordedSource:
         return min(opens[0] for opens in self._opens.values())
 
     @property
+    def end_ms(self) -> int | None:
+        """When the last kline of all has ended."""
+        return max(series.interval.end(opens[-1]) for series, opens in self._opens.items())
+
+    @property
     def series(self) -> Sequence[Series]:
         """Everything that was read."""
         return tuple(self._klines)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from shared.errors import CandlewickError
-from shared.interval import utc
+from shared.interval import DAY_MS, utc
 from shared.market import Market
 from simulator.faults.dice import FaultDice
 from simulator.faults.model import Faults
@@ -50,7 +50,7 @@ class Exchange:
         self.source: KlineSource = ListedSource(inner, self.listings)
         self.dice = FaultDice(options.seed, options.faults)
         self.faults_changed = asyncio.Event()
-        self.feed = Feed(self.source, self.clock, options.updates, self.dice, options.wait_for)
+        self.feed = Feed(self.source, self.clock, options.updates, self.dice, options.wait_for, linger=options.linger)
         self.connections: list[ClientConnection] = []
         self.accepted = 0
         futures = Weights(Market.USDT_FUTURES.facts.weight_per_minute)
@@ -74,11 +74,26 @@ class Exchange:
         """List or delist symbols: all of them, or none and the CandlewickError of the first that is wrong."""
         for change in changes:
             self.listings.check(change)
-        for change in changes:
+        for change in map(self._bent, changes):
             self.listings.change(change)
             log.info("%s is %s on %s", change.symbol, "listed" if change.listed else "delisted", change.market)
             if change.listed:
-                self.feed.resume(change.market, change.symbol)
+                self.feed.resume(change.market, change.symbol, change.time_ms)
+
+    def _bent(self, change: ListingChange) -> ListingChange:
+        """A listing as faults make it look: shown before it trades, refused for a while, with a wrong date."""
+        if not change.listed:
+            return change
+        dice, most_ms = self.dice, self.dice.faults.listing_refused_seconds
+        if dice.hits("listing_early"):
+            time_ms = change.time_ms + int(dice.up_to(most_ms) * 1000)
+            change = change._replace(shown_ms=change.time_ms, time_ms=time_ms)
+        if dice.hits("listing_refused"):
+            change = change._replace(refused_to_ms=change.time_ms + int(dice.up_to(most_ms) * 1000))
+        if dice.hits("listing_wrong_date"):
+            days = dice.random.choice((0, dice.random.randint(-90, 90)))
+            change = change._replace(date_ms=change.time_ms + days * DAY_MS if days else 0)
+        return change
 
     def drop_connections(self) -> int:
         """Cut every connection without a closing handshake; how many."""

@@ -62,6 +62,7 @@ class Feed:
         updates: open frames a kline; None: at the market's own cadence.
         dice: which frames are late, missing or have a wrong time.
         wait_for: the clock starts when so many channels are subscribed.
+        linger: when the data has ended, time that ran as fast as possible goes on at the real one's pace.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class Feed:
         updates: int | None,
         dice: FaultDice,
         wait_for: int = 0,
+        *,
+        linger: bool = False,
     ) -> None:
         self.closed = 0
         self.ended = asyncio.Event()
@@ -79,6 +82,7 @@ class Feed:
         self._updates = updates
         self._dice = dice
         self._wait_for = wait_for
+        self._linger = linger
         self._channels: dict[Series, _Channel] = {}
         self._heap: list[_Event] = []
         self._order = itertools.count()
@@ -103,30 +107,45 @@ class Feed:
             if channel.idle and not channel.subscribers:
                 del self._channels[series]
 
-    def resume(self, market: Market, symbol: str) -> None:
-        """Go on with the channels of a symbol whose klines had ended and begin anew."""
+    def resume(self, market: Market, symbol: str, since_ms: int) -> None:
+        """Go on with the channels of a symbol whose klines had ended and begin anew at a time."""
         for series, channel in self._channels.items():
             if channel.idle and series.symbol == symbol and series.market is market:
-                self._enter(channel, series.interval.floor(self._clock.now_ms()))
+                self._enter(channel, series.interval.floor(since_ms))
         self._woken.set()
 
     async def run(self) -> None:
         """Push events in the order of time, for ever."""
         while True:
             self._woken.clear()
-            if not self._heap or not self._clock.is_running:
-                if self._channels and not self._heap and not self.ended.is_set():
-                    log.info("end of the data: nothing more to push")
-                    self.ended.set()
+            if not self._clock.is_running or (not self._heap and not self._awaits_end()):
                 await self._woken.wait()
                 continue
-            due_ms = self._heap[0].due_ms
+            due_ms = self._heap[0].due_ms if self._heap else self._source.end_ms or 0
             if self._clock.wait_seconds(due_ms) > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._clock.wait_seconds(due_ms)):
                         await self._woken.wait()
-                continue
-            await self._take(heapq.heappop(self._heap))
+            elif self._heap:
+                await self._take(heapq.heappop(self._heap))
+            else:
+                self._end()
+
+    def _awaits_end(self) -> bool:
+        """Whether the data ends at a time that is still to come, or has come and was not noted yet.
+
+        Where time stands still without listeners, it does not come while nobody listens to a series that has data.
+        """
+        end_ms = self._source.end_ms
+        if end_ms is None or self.ended.is_set():
+            return False
+        return not self._clock.is_free or self._clock.now_ms() >= end_ms
+
+    def _end(self) -> None:
+        log.info("end of the data: nothing more to push")
+        self.ended.set()
+        if self._linger:
+            self._clock.go_on()
 
     async def _take(self, event: _Event) -> None:
         channel = event.channel

@@ -7,6 +7,7 @@ page in its place, with status 200, are decided last.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -18,6 +19,15 @@ _HTML = b"<html><head><title>Please wait</title></head><body><h1>One moment</h1>
 _SERVER_ERRORS = (500, 502, 503)
 _NO_ANSWER_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
+
+ODD_MS = 14_789
+"""How far a row opens off the grid that a fault puts into an answer, as in February 2018."""
+
+
+def refused(dice: FaultDice) -> web.Response:
+    """What somebody is answered whom the exchange does not serve."""
+    body = {"code": 0, "msg": "Service unavailable from a restricted location."}
+    return _json(body, {}, dice.random.choice((451, 403)))
 
 
 class RefusedError(Exception):
@@ -75,9 +85,19 @@ class Gate:
             return web.Response(status=504)
         if dice.hits("rest_slow"):
             await asyncio.sleep(dice.up_to(dice.faults.rest_slow_seconds))
+        if dice.hits("rest_refused"):
+            return refused(dice)
         if dice.hits("rest_5xx"):
             return web.Response(status=dice.random.choice(_SERVER_ERRORS), text="Service unavailable", headers=headers)
         return None
+
+    def with_odd_row(self, rows: list[Any], limit: int) -> list[Any]:
+        """Rows of an answer, and by a fault among them one that opens off the grid."""
+        if not rows or not self._dice.hits("rest_odd_row"):
+            return rows
+        at = self._dice.random.randrange(len(rows))
+        odd = [rows[at][0] + ODD_MS, *rows[at][1:]]
+        return [*rows[: at + 1], odd, *rows[at + 1 :]][:limit]
 
     def _spoken(self, response: web.Response, headers: dict[str, str]) -> web.Response:
         """The answer, or what a fault makes of it."""

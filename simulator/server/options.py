@@ -30,6 +30,7 @@ class SimulatorOptions:
         updates: open frames a kline; None: at each market's own cadence.
         wait_for: the clock starts when so many channels are subscribed.
         symbols: what exchangeInfo lists where klines are synthetic.
+        linger: whether time goes on when the data has ended, where it ran as fast as listeners read.
         exchange_info: folder of recorded exchangeInfo bodies to serve instead.
         faults: what goes wrong.
         listings: what is listed and delisted at which time of the exchange.
@@ -45,6 +46,7 @@ class SimulatorOptions:
     updates: int | None = None
     wait_for: int = 0
     symbols: Mapping[Market, Sequence[str]] = field(default_factory=lambda: dict(DEFAULT_SYMBOLS))
+    linger: bool = False
     exchange_info: Path | None = None
     faults: Faults = field(default_factory=Faults)
     listings: Sequence[ListingChange] = ()

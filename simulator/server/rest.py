@@ -82,9 +82,9 @@ class Rest:
         query = self._query(request)
         now = self._clock.now_ms()
         opens = self._source.opens(query.series, query.start_ms or 0, min(query.end_ms, now))
-        if query.start_ms is None or self._market is Market.COIN_FUTURES:
-            return self._rows(query, reversed(opens), now)[::-1]
-        return self._rows(query, opens, now)
+        is_backward = query.start_ms is None or self._market is Market.COIN_FUTURES
+        rows = self._rows(query, reversed(opens), now)[::-1] if is_backward else self._rows(query, opens, now)
+        return rows if is_backward else self._gate.with_odd_row(rows, query.limit)
 
     def _rows(self, query: _Query, opens: Iterable[int], now: int) -> list[list[int | str]]:
         """As many rows as were asked for, holes left out."""
@@ -106,8 +106,9 @@ class Rest:
             series = Series(self._market, symbol, Interval(interval))
         except ValueError:
             raise RefusedError(-1120, "Invalid interval.") from None
-        if not self._source.has(series):
-            raise RefusedError(-1121, "Invalid symbol.")
+        if not self._source.has(series) or self._listings.refuses(series):
+            is_known = self._source.has(series)
+            raise RefusedError(-1122 if is_known else -1121, f"Invalid symbol{' status' if is_known else ''}.")
         start, end = self._time_of(request, "startTime"), self._time_of(request, "endTime")
         if (
             self._market is Market.COIN_FUTURES

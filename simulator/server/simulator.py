@@ -24,7 +24,7 @@ from shared.process.tasks import Tasks
 from simulator.server.connection import ClientConnection
 from simulator.server.control import Control
 from simulator.server.exchange import Exchange
-from simulator.server.gate import Gate
+from simulator.server.gate import Gate, refused
 from simulator.server.mishaps import Mishaps
 from simulator.server.options import DEFAULT_SYMBOLS, SimulatorOptions
 from simulator.server.rest import Rest
@@ -105,6 +105,8 @@ class Simulator(Exchange):
                 return web.Response(status=414, text="URI Too Long")
             if not self._admit():
                 return web.Response(status=429, text="Too many connection attempts")
+            if self.dice.hits("connect_refused"):
+                return refused(self.dice)
             websocket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=2**16)
             await websocket.prepare(request)
             combined = request.path.endswith("/stream")

@@ -45,7 +45,7 @@ def read(server: RealServer) -> list[Entry]:
 
 def ids(candlewick: Run, server: RealServer) -> list[str]:
     done = candlewick("dead-letters", "list", "usdt_futures", "--json", "--broker", server.url)
-    return [json.loads(line)["id"] for line in done.stdout.splitlines()]
+    return [letter["id"] for letter in json.loads(done.stdout)]
 
 
 def test_letters_are_put_back_or_dropped_and_nothing_is_lost_between(candlewick: Run, broker: RealServer) -> None:

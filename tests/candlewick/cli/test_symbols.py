@@ -39,6 +39,36 @@ def test_patterns_are_resolved_and_changes_last(candlewick: Run, config: Path) -
     assert "ETCUSDT-1m" not in series(again.stdout)
 
 
+def test_an_interval_that_is_added_takes_none_away(candlewick: Run, config: Path) -> None:
+    wanted = ("--config", config)
+    assert candlewick("symbols", "add", "spot", "SOLUSDT", *wanted).returncode == 0
+    assert candlewick("symbols", "add", "spot", "SOLUSDT", "--interval", "1h", *wanted).returncode == 0
+    assert candlewick("symbols", "add", "spot", "SOLUSDT", "--interval", "1M", *wanted).returncode == 0
+    shown = candlewick("symbols", "list", "spot", *wanted).stdout
+    assert [name for name in series(shown) if name.startswith("SOL")] == [
+        f"SOLUSDT-{interval}" for interval in ("1M", "1h", "1m", "5m")
+    ]
+    assert "added by command: SOLUSDT at 1m, 5m, 1h, 1M" in shown
+    assert candlewick("symbols", "list", *wanted).stdout == f"spot:\n{shown}"
+
+
+def test_without_a_broker_the_list_tells_what_the_settings_name(candlewick: Run, config: Path) -> None:
+    there = candlewick("symbols", "list", "spot", "--config", config)
+    gone = candlewick("symbols", "list", "spot", "--config", config, "--broker", "redis://127.0.0.1:1")
+    assert gone.returncode == 0
+    assert series(gone.stdout) == series(there.stdout)
+    assert "what was added and removed by command is not known: redis://127.0.0.1:1 does not answer" in gone.stdout
+
+
+def test_an_unknown_name_is_a_mistake_where_the_exchange_cannot_be_asked(
+    candlewick: Run, tmp_path: Path, make_server: Callable[..., RealServer]
+) -> None:
+    path = write_settings(tmp_path, "http://127.0.0.1:1", GROUPS, broker={"url": make_server().url})
+    done = candlewick("symbols", "remove", "spot", "SOLUSDT", "--config", path)
+    assert (done.returncode, "SOLUSDT is not recorded on spot" in done.stderr) == (2, True)
+    assert candlewick("symbols", "remove", "spot", "ETHUSDT", "--config", path).returncode == 0, "a pattern fits it"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from producers.exchange.frames import parse_frame
 from shared.candle import Candle, Series
@@ -270,10 +270,18 @@ async def test_a_new_connection_acknowledges_and_stays_silent() -> None:
             await frames(socket, 1)
 
 
+async def test_a_connection_attempt_is_refused() -> None:
+    async with exchange({"connect_refused": 1}) as simulator:
+        with pytest.raises(InvalidStatus, match=r"HTTP 4(51|03)"):
+            async with connect(socket_address(simulator, "/spot/ws/btcusdt@kline_1s")):
+                pass
+        assert simulator.dice.injected["connect_refused"] == 1
+
+
 async def test_everything_at_once_leaves_the_exchange_alive() -> None:
     """A reader that connects anew each time still sees the market."""
     async with exchange() as simulator:
-        simulator.change_faults({"all": 20, "silent_on_connect": 0.2, "delisting": 0})
+        simulator.change_faults({"all": 20, "silent_on_connect": 0.2, "connect_refused": 0.2, "delisting": 0})
         seen: set[int] = set()
         async with asyncio.timeout(60):
             while len(seen) < 5 or simulator.dice.injected.total() < 60:
@@ -285,6 +293,6 @@ async def test_everything_at_once_leaves_the_exchange_alive() -> None:
                             )
                             if isinstance(frame, Candle):
                                 seen.add(frame.open_time_ms)
-                except (ConnectionClosed, TimeoutError):
+                except (ConnectionClosed, InvalidStatus, TimeoutError):
                     continue
         assert len(simulator._tasks.running) == 2

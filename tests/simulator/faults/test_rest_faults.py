@@ -39,6 +39,25 @@ async def test_server_errors_of_each_kind() -> None:
         assert {(await client.get(PING["spot"])).status_code for _ in range(30)} == {500, 502, 503}
 
 
+async def test_somebody_who_is_not_served_is_told_so() -> None:
+    async with exchange({"rest_refused": 1}) as simulator, rest(simulator) as client:
+        answers = [await client.get(PING["spot"]) for _ in range(30)]
+        assert {answer.status_code for answer in answers} == {451, 403}
+        assert answers[0].json()["code"] == 0
+
+
+async def test_an_odd_row_opens_off_the_grid_and_takes_no_row_s_place_but_the_last_s() -> None:
+    async with exchange({"rest_odd_row": 1}, start_ms=JUNE_30) as simulator, rest(simulator) as client:
+        path, begin = "/spot/api/v3", JUNE_30 - 60 * MINUTE
+        rows = await klines(client, path, symbol="BTCUSDT", startTime=begin, limit=100)
+        odd = [row[0] for row in rows if row[0] % MINUTE]
+        assert len(odd) == 1
+        assert (odd[0] - 14_789) % MINUTE == 0
+        simulator.change_faults({"all": 0})
+        true = await klines(client, path, symbol="BTCUSDT", startTime=begin, limit=100)
+        assert [row[0] for row in rows if row[0] % MINUTE == 0] == [row[0] for row in true]
+
+
 async def test_a_call_that_is_never_answered_ends_when_the_client_gives_up() -> None:
     async with exchange({"rest_timeout": 1}) as simulator, rest(simulator) as client:
         with pytest.raises(httpx.ReadTimeout):

@@ -67,6 +67,22 @@ async def test_a_delisted_symbol_keeps_its_past_and_another_status(market: Marke
         assert [row[0] for row in after] == [row[0] for row in before], "the last one contains the delisting"
 
 
+@pytest.mark.parametrize("market", list(Market))
+async def test_a_listing_looks_as_odd_as_faults_make_it(market: Market) -> None:
+    """Shown before it trades, with a date that is wrong or missing; and its klines are refused for a while."""
+    async with exchange(**STILL) as simulator, rest(simulator) as client:
+        simulator.change_faults({"listing_early": 1, "listing_refused": 1, "listing_wrong_date": 1})
+        await client.post("/control/symbols", json={"market": market, "list": ["NEW"]})
+        info = (await symbols(client, market))["NEW"]
+        assert info[STATUS[market]] == "PENDING_TRADING"
+        assert "NEW" not in simulator.source.symbols(market)
+        if market is not Market.SPOT:
+            assert info["onboardDate"] != pytest.approx(NOW, abs=1000)
+        answer = await client.get(f"{PATHS[market]}/klines", params={"symbol": "NEW", "interval": "1m"})
+        assert (answer.status_code, answer.json()["code"]) == (400, -1122)
+        assert {"listing_early", "listing_refused", "listing_wrong_date"} <= simulator.dice.injected.keys()
+
+
 async def test_the_channel_of_a_delisted_symbol_ends_with_the_kline_that_contains_it() -> None:
     change = ListingChange(Market.SPOT, "BTCUSDT", JUNE_30 + 2 * MINUTE + 1, listed=False)
     options: dict[str, Any] = {"speed": None, "updates": 1, "start_ms": JUNE_30, "listings": [change]}

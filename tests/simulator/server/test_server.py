@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from producers.exchange.frames import OpenKline, parse_frame
 from shared.candle import Candle, Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
+from tests.support.archives import lines
 from tests.support.candles import JUNE_30, MINUTE
-from tests.support.exchange import ask, exchange, klines, rest, socket_address
+from tests.support.exchange import ask, exchange, klines, rest, socket_address, until
 
 
 @pytest.mark.parametrize(
@@ -113,6 +115,30 @@ async def test_at_the_end_of_its_data_it_says_so_and_falls_silent() -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(socket.recv(), 0.2)
     assert opens == [JUNE_30, JUNE_30 + MINUTE, JUNE_30 + 2 * MINUTE]
+
+
+async def test_it_does_not_end_while_nobody_listens_to_a_series_that_has_data(tmp_path: Path) -> None:
+    """Two recorded series, one of three minutes and one of five; only the short one is listened to at first."""
+    folder = tmp_path / "spot"
+    folder.mkdir()
+    for symbol, count in (("AUSDT", 3), ("BUSDT", 5)):
+        series = Series(Market.SPOT, symbol, Interval.M1)
+        text = "\n".join(lines(series, JUNE_30, JUNE_30 + count * MINUTE))
+        (folder / f"{symbol}-1m-2024-06-30.csv").write_text(text)
+    options: dict[str, Any] = {"klines": tmp_path, "speed": None, "updates": 0, "start_ms": JUNE_30, "linger": True}
+    async with exchange(**options) as simulator:
+        async with connect(socket_address(simulator, "/spot/ws/ausdt@kline_1m")) as socket:
+            for _ in range(3):
+                await socket.recv()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(simulator.feed.ended.wait(), 0.2)
+            async with connect(socket_address(simulator, "/spot/ws/busdt@kline_1m")) as other:
+                opens = [json.loads(await other.recv())["k"]["t"] for _ in range(2)]
+                await asyncio.wait_for(simulator.feed.ended.wait(), 5)
+        ended_ms = simulator.clock.now_ms()
+        await until(lambda: simulator.clock.now_ms() > ended_ms + 20)
+    assert opens[-1] == JUNE_30 + 4 * MINUTE
+    assert ended_ms >= JUNE_30 + 5 * MINUTE
 
 
 async def test_time_waits_until_as_many_channels_are_subscribed_as_were_asked_for() -> None:

@@ -1,0 +1,90 @@
+"""An exchange that refuses everything, as some countries meet it: asked ever more slowly, and nobody calls it well."""
+
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Run, Start
+from tests.support.pipeline import GROUPS, write_settings
+from tests.support.waiting import wait_until
+
+SECONDS = 30.0
+MOST = 14  # of one client in half a minute: its pauses double from half a second, and are never below a tenth of that
+
+
+class Refusing(ThreadingHTTPServer):
+    """Answers 451 to everything, WebSockets too, and counts by path."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Refusal)
+        self.asked: Counter[str] = Counter()
+
+
+class Refusal(BaseHTTPRequestHandler):
+    """One connection to it."""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Refusing)
+        self.server.asked[self.path.partition("?")[0]] += 1
+        body = b'{"code": 0, "msg": "Service unavailable from a restricted location"}'
+        self.send_response(451)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def refusing() -> Iterator[Refusing]:
+    with Refusing() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_every_client_asks_ever_more_slowly_and_status_and_health_say_why(
+    start: Start, candlewick: Run, tmp_path: Path, refusing: Refusing
+) -> None:
+    address = f"http://127.0.0.1:{refusing.server_port}"
+    write_settings(tmp_path, address, [*GROUPS, {"market": "spot", "symbols": ["X*"], "intervals": ["1m"]}])
+    began = time.monotonic()
+    up = start("up")
+    wait_until(lambda: refusing.asked.total() >= 9, 60)
+    wait_until(lambda: time.monotonic() - began > SECONDS, 60)
+    asked = dict(refusing.asked)
+    assert len(asked) >= 6, asked  # time and WebSocket of three markets
+    assert max(asked.values()) <= MOST, asked
+    assert not any(path.endswith("klines") for path in asked)
+
+    wait_until(lambda: candlewick("status").returncode == 1, 60)
+    first, *_ = candlewick("status").stdout.splitlines()
+    assert first.startswith("degraded: spot: nothing heard from the exchange for ")
+    assert "451" in first
+    found = json.loads(candlewick("status", "--json").stdout)["health"]
+    assert found["state"] == "degraded"
+    assert [reason.split(":")[0] for reason in found["reasons"]][-1] == "coin_futures"
+    for market in ("spot", "usdt_futures", "coin_futures"):
+        done = candlewick("health", market)
+        assert done.returncode == 1
+        assert done.stdout.startswith("degraded: nothing heard from the exchange for ")
+    assert candlewick("health", "writer").returncode == 0
+
+    refusing.asked.clear()
+    fetch = ("spot", "BTCUSDT", "--interval", "1m", "--from", "2024-06-01", "--to", "2024-06-02")
+    assert candlewick("backfill", *fetch).returncode == 1
+    assert candlewick("watch", "spot", "BTCUSDT", "1m").returncode == 2
+    assert candlewick("symbols", "list", "spot").returncode == 0
+    assert max(refusing.asked.values()) <= MOST
+
+    up.send_signal(signal.SIGINT)
+    assert up.wait(15) == 0
