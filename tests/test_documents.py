@@ -95,7 +95,7 @@ def test_no_help_text_has_a_part_in_brackets_that_a_terminal_takes_for_markup_an
 def test_the_table_of_decisions_names_files_that_exist_and_few_of_them() -> None:
     text = (REPOSITORY / "docs" / "design.md").read_text().partition("## Where is it decided")[2].partition("\n## ")[0]
     answers = [re.findall(r"[\w/]+\.py", row.split("|")[2]) for row in text.splitlines() if row.startswith("| ")][1:]
-    assert len(answers) == 20
+    assert len(answers) >= 20
     for file in (file for files in answers for file in files):
         assert (REPOSITORY / file).is_file(), file
     assert sum(map(len, answers)) / len(answers) <= 1.5
