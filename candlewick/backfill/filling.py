@@ -28,7 +28,7 @@ from consumer.storage.table import Rows
 from producers.exchange.page import Answer, next_page, odd_on_grid, odd_reason
 from shared.candle import Candle, Series
 from shared.errors import ArchiveError, ArchiveUnreachableError, RestRefusedError, RestUnavailableError
-from shared.interval import DAY_MS, Interval
+from shared.interval import DAY_MS, Interval, utc
 from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 from shared.spans import Span, Spans
@@ -261,6 +261,10 @@ class Filling:
     def _count(self, source: str, rows: int, written: Written) -> None:
         self._filled.fetched[source] = self._filled.fetched.get(source, 0) + rows
         self._filled.files += written.files
+        if written.conflicts:
+            more = f" and {len(written.conflicts) - 1:,} others" if len(written.conflicts) > 1 else ""
+            text = f"{self._series}: what is stored differs from {source} at {utc(written.conflicts[0])}{more}: "
+            self._tools.display.tell(text + "the one with more trades stays")
 
     async def _note_absences(self) -> None:
         """Write down what the exchange never had."""

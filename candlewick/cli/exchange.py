@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from candlewick.cli import options
 from candlewick.cli.options import Config, IntervalName, MarketName, Simulator, SymbolName, settings_and_flags
-from shared.arguments import parse_market
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
@@ -33,7 +33,7 @@ def watch(
 
 def parse(
     file: Annotated[Path, typer.Argument(help="Frames: a JSON array, or one a line.")],
-    market: Annotated[Market, typer.Option(parser=parse_market, help="Whose frames they are.")] = Market.USDT_FUTURES,
+    market: Annotated[Market, typer.Option(help="Whose frames they are.", **options.MARKET)] = Market.USDT_FUTURES,
 ) -> None:
     """Parse a file of frames; print each one's row, or why there is none."""
     from candlewick.cli.frames import describe_frames

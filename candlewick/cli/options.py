@@ -47,14 +47,15 @@ def _complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
     return sorted(symbol for symbol in symbols if symbol.startswith(incomplete.upper()))
 
 
-_MARKET: Any = {"parser": parse_market, "metavar": "MARKET", "autocompletion": _complete(list(Market))}
+MARKET: Any = {"parser": parse_market, "metavar": "MARKET", "autocompletion": _complete(list(Market))}
 _SYMBOL: Any = {"parser": parse_symbol, "metavar": "SYMBOL", "autocompletion": _complete_symbol}
 _MARKETS = "spot, usdt_futures or coin_futures."
 INTERVAL: Any = {"parser": parse_interval, "metavar": "INTERVAL", "autocompletion": _complete(list(Interval))}
 _TIME: Any = {"metavar": "TIME", "show_default": False}
 
-MarketName = Annotated[Market, typer.Argument(help=_MARKETS, **_MARKET)]
-MarketOrAll = Annotated[Market | None, typer.Argument(help=f"{_MARKETS} All by default.", **_MARKET)]
+MarketName = Annotated[Market, typer.Argument(help=_MARKETS, **MARKET)]
+MarketOrAll = Annotated[Market | None, typer.Argument(help=f"{_MARKETS} All by default.", **MARKET)]
+Markets = Annotated[list[Market] | None, typer.Argument(help=f"{_MARKETS} All by default.", **MARKET)]
 SymbolName = Annotated[str, typer.Argument(help="As the exchange lists it.", **_SYMBOL)]
 IntervalName = Annotated[Interval, typer.Argument(**INTERVAL, help="As the exchange spells it, such as 1m.")]
 FromRequired = Annotated[int, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]

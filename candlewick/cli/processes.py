@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from candlewick.cli import options
-from shared.arguments import parse_market
 from shared.market import Market
 
 
@@ -84,10 +83,7 @@ def produce(
 
 
 def write(
-    market: Annotated[
-        list[Market] | None,
-        typer.Option(parser=parse_market, help="Write only this market. May be repeated.", show_default=False),
-    ] = None,
+    markets: options.Markets = None,
     config: options.Config = None,
     data: options.Data = None,
     broker: options.Broker = None,
@@ -101,7 +97,7 @@ def write(
 
     settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level, mix_sources=mix_sources)
     configure_logging("writer", settings.log.level)
-    run(settings, tuple(market or Market))
+    run(settings, tuple(markets or Market))
 
 
 def broker(config: options.Config = None, data: options.Data = None) -> None:

@@ -114,6 +114,8 @@ def replay(
         f"{counted(done.candles, 'candle')} of {done.series} series from {counted(done.entries, 'entry', 'entries')} "
         f"into {into / 'candles'}" + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
     )
+    if done.conflicts:
+        print(f"two different candles met {counted(done.conflicts, 'time')}: the one with more trades stays")
 
 
 def compact(

@@ -138,7 +138,7 @@ def _health_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _producer_rows(markets: Mapping[str, Any]) -> Iterator[list[str]]:
     """A row a producer; its process where a market has several."""
-    yield ["", "series", "connected", "candles/min", "missing", "due", "repaired", "absent"]
+    yield ["", "series", "connected", "a minute", "missing", "due", "repaired", "absent"]
     for market, state in markets.items():
         for producer in state["producers"]:
             is_one = len(state["producers"]) == 1

@@ -55,13 +55,17 @@ class Selection:
 
 @dataclass(slots=True)
 class Replayed:
-    """How many entries a replay read, and how many candles of how many series it wrote into how many files."""
+    """How many entries a replay read, and how many candles of how many series it wrote into how many files.
+
+    ``conflicts`` is how often two different candles met under one key.
+    """
 
     entries: int = 0
     candles: int = 0
     unreadable: int = 0
     series: int = 0
     files: int = 0
+    conflicts: int = 0
 
 
 def replay(client: SyncClient, keys: Keys, into: Path, selection: Selection) -> Replayed:
@@ -116,6 +120,8 @@ class _Replay:
 
     def _write(self) -> None:
         for series, candles in self._waiting.items():
-            self._done.files += self._candles.write(series, candles).files
+            written = self._candles.write(series, candles)
+            self._done.files += written.files
+            self._done.conflicts += len(written.conflicts)
         self._seen.update(self._waiting)
         self._waiting.clear()

@@ -91,6 +91,11 @@ class Gate:
             return web.Response(status=dice.random.choice(_SERVER_ERRORS), text="Service unavailable", headers=headers)
         return None
 
+    @property
+    def refuses_listings(self) -> bool:
+        """Whether the fault is on that has klines of new symbols refused."""
+        return bool(self._dice.faults.listing_refused)
+
     def with_odd_row(self, rows: list[Any], limit: int) -> list[Any]:
         """Rows of an answer, and by a fault among them one that opens off the grid."""
         if not rows or not self._dice.hits("rest_odd_row"):

@@ -106,9 +106,10 @@ class Rest:
             series = Series(self._market, symbol, Interval(interval))
         except ValueError:
             raise RefusedError(-1120, "Invalid interval.") from None
-        if not self._source.has(series) or self._listings.refuses(series):
-            is_known = self._source.has(series)
-            raise RefusedError(-1122 if is_known else -1121, f"Invalid symbol{' status' if is_known else ''}.")
+        if not self._source.has(series):
+            raise RefusedError(-1121, "Invalid symbol.")
+        if self._gate.refuses_listings and self._listings.refuses(series):
+            raise RefusedError(-1122, "Invalid symbol status.")
         start, end = self._time_of(request, "startTime"), self._time_of(request, "endTime")
         if (
             self._market is Market.COIN_FUTURES
