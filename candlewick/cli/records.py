@@ -51,7 +51,10 @@ def read(
     dataset, series = Dataset.in_folder(settings.data.folder), Series(market, symbol, interval)
     span = (-ALWAYS_MS if start is None else start, ALWAYS_MS if end is None else end)
     parts = dataset.parts(series, *span) if tail is None else iter([dataset.last_rows(series, tail, *span)])
-    if source := shown(dataset.sources(market)):
+    source = shown(dataset.sources(market))
+    if source and form == "table" and output is None:
+        print(f"{series}: {source}", flush=True)
+    elif source and sys.stderr.isatty():  # an export is for programs
         print(f"{series}: {source}", file=sys.stderr)
     if output is None:
         _write(form, parts, interval, sys.stdout.buffer, everything=tail is not None)

@@ -49,7 +49,7 @@ def test_another_exchange_is_refused_with_one_line_and_a_flag_that_means_it_is_t
     assert both in candlewick("audit").stdout
     (found,) = json.loads(candlewick("audit", "--json").stdout)
     assert found["sources"] == [f"simulated {first}", f"simulated {second}"]
-    assert both in candlewick("read", "spot", "BTCUSDT", "1s", "--tail", "1").stderr
+    assert both in candlewick("read", "spot", "BTCUSDT", "1s", "--tail", "1").stdout
 
 
 def test_a_producer_and_a_writer_on_hosts_of_their_own_find_out_from_the_broker(
