@@ -173,9 +173,12 @@ def test_two_producers_of_one_market_give_no_duplicate_rows_and_shares_divide_th
     before = {one: len(rows(root, one)) for one in series}
     wait_until(lambda: all(len(rows(root, one)) > before[one] + 2 for one in series), 60)
     wait_until(lambda: all(lives(client, keys, process) for process in parts))
-    shown = [body for (role, _), body in heartbeats(client, keys).items() if role == "spot"]
-    assert sorted(body["share"] for body in shown) == ["1/3", "2/3", "3/3"]
-    assert sum(int(body["series"]) for body in shown) == len(series)
+
+    def shown() -> list[Any]:
+        return [body for (role, _), body in heartbeats(client, keys).items() if role == "spot"]
+
+    wait_until(lambda: sum(int(body["series"]) for body in shown()) == len(series))  # the first beat precedes the list
+    assert sorted(body["share"] for body in shown()) == ["1/3", "2/3", "3/3"]
     source = SyntheticSource(1, dict(DEFAULT_SYMBOLS))
     for one in series:
         stored = as_dict(rows(root, one))
