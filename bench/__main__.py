@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import disk, frames, market, publish, repair
+from bench import disk, export, frames, market, publish, repair
 from bench.result import Result
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "disk": disk.run,
     "repair": repair.run,
     "market": market.run,
+    "export": export.run,
 }
 
 

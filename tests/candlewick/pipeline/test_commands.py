@@ -115,3 +115,15 @@ def test_watch_prints_frames_as_they_come(simulator: Callable[..., str], candlew
     address = simulator("--speed", 10)
     done = candlewick("watch", "coin_futures", "btcusd_perp", "3m", "--simulator", address, "--count", 3)
     assert [json.loads(line)["k"]["s"] for line in done.stdout.splitlines()] == ["BTCUSD_PERP"] * 3
+
+
+def test_down_leaves_a_broker_alone_that_was_started_by_hand(start: Start, candlewick: Run, tmp_path: Path) -> None:
+    write_settings(tmp_path, "http://127.0.0.1:1", GROUPS)
+    broker = start("broker")
+    wait_until(lambda: candlewick("dead-letters", "list").returncode == 0)
+    done = candlewick("down")
+    assert done.stdout == "nothing records on data: its broker was started by hand and is left alone\n"
+    assert candlewick("dead-letters", "list").stdout == "0 dead letters\n"
+    broker.terminate()
+    assert broker.wait(15) == 0
+    assert candlewick("down").stdout == "nothing runs on data\n"
