@@ -1,5 +1,6 @@
 """A writer's watch over whose candles it writes: the store's sources and the broker's have to agree."""
 
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,44 +9,59 @@ from consumer.storage.interface import Storage
 from consumer.storage.sources import SourceStore
 from shared.broker.keys import Keys
 from shared.broker.sources import claim, sources_of
+from shared.errors import StoreError
 from shared.market import Market
+from shared.process.once import SayOnce
+from shared.settings.sections import ExchangeSettings
 from shared.source import Sources
+
+log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0  # how soon it is noticed that a producer has begun to mix
 
 
 class SourceWatch:
-    """One writer's watch. With ``mix`` nothing is refused."""
+    """One writer's watch. Where the settings let sources mix, nothing is refused. A disk that refuses is told, once, and asked again."""
 
-    def __init__(self, client: Any, keys: Keys, storage: Storage, markets: Sequence[Market], *, mix: bool) -> None:
+    def __init__(
+        self, client: Any, keys: Keys, storage: Storage, markets: Sequence[Market], exchange: ExchangeSettings
+    ) -> None:
         self._client = client
         self._keys = keys
-        self._store = SourceStore(storage)
+        self._store = SourceStore(storage, quarantines=True)
         self._markets = markets
-        self._mix = mix
+        self._mix = exchange.mix_sources
         self._noted: dict[Market, Sources] = {}
         self._looked_at: dict[Market, float] = {}
+        self._warn = SayOnce(log.warning)
 
     def greet(self) -> None:
         """Tell the broker whose candles the store has. SourceError when it has another exchange's."""
         self._looked_at.clear()
         for market in self._markets:
-            stored = self._store.read(market)
-            if stored:
-                claim(self._client, self._keys, market, stored, mix=self._mix)
+            try:
+                stored = self._store.read(market)
+                if stored:
+                    self._store.check(market, claim(self._client, self._keys, market, stored), mix=self._mix)
+            except StoreError as error:
+                self._warn("whose candles of %s are stored is not known: %s", market, error, same=market)
 
     def note(self, markets: Iterable[Market]) -> None:
-        """Write down whose candles come now, before the first of them does.
+        """Write down whose candles come now, before the first of them is stored.
 
-        SourceError when the store has another exchange's, StoreError when it refuses, RedisError when the broker does.
+        SourceError when the store has another exchange's, RedisError when the broker refuses.
         """
         now = time.monotonic()
         for market in markets:
             if now - self._looked_at.get(market, -_LOOK_SECONDS) < _LOOK_SECONDS:
                 continue
+            self._looked_at[market] = now
             sources = sources_of(self._client, self._keys, market)
-            if sources != self._noted.get(market, ()):
+            if sources == self._noted.get(market, ()):
+                continue
+            try:
                 self._store.check(market, sources, mix=self._mix)
                 self._store.add(market, sources)
                 self._noted[market] = sources
-            self._looked_at[market] = now
+            except StoreError as error:
+                self._warn("whose candles of %s come is not written down yet: %s", market, error, same=market)

@@ -17,7 +17,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError, ResponseError
@@ -113,7 +113,7 @@ class Writer:
         self._retention_ms = int(settings.broker.retention_days * DAY_MS)
         self.reader = EntryReader(self._client, self._keys, markets, writer.group, self.consumer)
         self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, self._retention_ms)
-        self._sources = SourceWatch(self._client, self._keys, storage, markets, mix=settings.exchange.mix_sources)
+        self._sources = SourceWatch(self._client, self._keys, storage, markets, settings.exchange)
         self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
         self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
         self._isolation = PoisonIsolation(
@@ -205,6 +205,7 @@ class Writer:
             entries = self.reader.read(min(_READ_COUNT, self.batch.room), wait_ms)
             self._one_by_one = self._one_by_one and not self.reader.is_recovered
             if self._one_by_one:
+                self._sources.note({entry.market for entry in entries})
                 self._isolation.write_pending(entries)
             else:
                 self.batch.add(entries, self._clock.monotonic())
@@ -232,7 +233,7 @@ class Writer:
         if not groups:
             return
         began = self._clock.monotonic()
-        self._note_sources({series.market for series in groups})
+        self._sources.note({series.market for series in groups})
         results = self._flusher.write(groups)
         done = {series: (groups[series], result) for series, result in results.items() if isinstance(result, Written)}
         failures = {series: result for series, result in results.items() if isinstance(result, StoreError)}
@@ -243,12 +244,6 @@ class Writer:
         self._journal.note_flush(done, seconds)
         self._journal.note_failures(failures, self.batch)
         self.batch.note_flush(seconds)
-
-    def _note_sources(self, markets: Iterable[Market]) -> None:
-        try:
-            self._sources.note(markets)
-        except StoreError as error:
-            log.debug("whose candles come is not written down yet: %s", error)
 
     def _acknowledge(self, done: Mapping[Series, tuple[Sequence[Entry], Written]]) -> None:
         entries = [entry for series_entries, _ in done.values() for entry in series_entries]

@@ -53,9 +53,9 @@ class Health:
         if silent_seconds > _SILENT_SECONDS:
             because = f": {self._clock.trouble}" if self._clock.trouble else ""
             yield "silent", f"nothing heard from the exchange for {silent_seconds:.0f} s{because}"
-        if not self._selection.wanted:
+        if self._selection.is_empty:
             is_known = self._selection.symbols.by_symbol is not None
-            why = "the exchange lists nothing that fits" if is_known else "the exchange's list is not known"
+            why = "nothing that is named or fits is traded" if is_known else "the exchange's list is not known"
             yield "nothing", f"nothing is recorded: {why}"
         overdue = self._tracker.overdue(now_ms)
         if overdue.candles:

@@ -23,9 +23,13 @@ def simulated(address: str) -> str:
 
 
 def source_of(addresses: Iterable[str]) -> str:
-    """The source that is reached at these addresses: Binance, or whoever serves those that are not Binance's."""
-    hosts = [urlsplit(address) for address in addresses]
-    return " ".join(dict.fromkeys(host.netloc for host in hosts if not _is_binance(host.hostname or ""))) or BINANCE
+    """The source that is reached at these addresses: Binance, or the first host that is not Binance's."""
+    for address in addresses:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        if not _is_binance(host):
+            return f"{host}:{parts.port}" if parts.port else host  # and no password
+    return BINANCE
 
 
 def _is_binance(host: str) -> bool:
@@ -38,12 +42,13 @@ def _is_binance(host: str) -> bool:
 def merged(known: Sources, new: Sources, where: str, market: Market, *, mix: bool) -> Sources:
     """The sources of a place that knows some, once candles of ``new`` are in it.
 
-    ``where`` names the place, such as ``the store in data``. SourceError when they are of other exchanges, unless they
-    may ``mix``.
+    ``where`` names the place, such as ``the store in data``. SourceError when one of them is of an exchange that the
+    place does not know, unless they may ``mix``.
     """
-    if known and new and not set(known) & set(new) and not mix:
+    others = [source for source in new if known and source not in known]
+    if others and not mix:
         raise SourceError(
-            f"{where} has candles of {market} from {' and '.join(known)}, and these are from {' and '.join(new)}: "
+            f"{where} has candles of {market} from {' and '.join(known)}, and these are from {' and '.join(others)}: "
             "record into a folder of their own with --data, with its own broker, or mean it with --mix-sources"
         )
     return tuple(dict.fromkeys((*known, *new)))

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from candlewick.backfill.archives import Archive, open_archive
 from candlewick.backfill.filling import Display, Filled, Filling, Tools
@@ -94,11 +95,11 @@ def backfill(settings: Settings, order: Order) -> int:
     return 1 if any(isinstance(result, str) or result.missing for result in results) else 0
 
 
-def fill_gaps(settings: Settings, gaps: Mapping[Series, Span]) -> list[Filled | str]:
-    """Fetch over REST what is missing or absent of some series, each in its span; the reason, where one failed."""
+def fill_gaps(settings: Settings, gaps: Mapping[Series, Sequence[Span]]) -> list[Filled | str]:
+    """Fetch over REST what is missing or absent of some series in these spans; the reason, where one failed."""
     found: list[Filled | str] = []
     with candle_store(settings) as candles, progress_display(sys.stderr) as display:
-        for series, span in gaps.items():
+        for series, span in ((series, span) for series, spans in gaps.items() for span in spans):
             order = Order((series,), span.begin_ms, span.end_ms)
             found += asyncio.run(_fill_all(settings, order, candles, None, display))
     return found
@@ -108,6 +109,12 @@ def check_source(settings: Settings, storage: Storage, market: Market) -> None:
     """Whether candles of the settings' exchange may go into a store. SourceError when it has those of another one."""
     exchange = settings.exchange
     SourceStore(storage).check(market, [exchange.source(market)], mix=exchange.mix_sources)
+
+
+def note_source(settings: Settings, candles: CandleStore, market: Market) -> None:
+    """Write down whose candles are about to be stored. SourceError when they may not be, by now."""
+    check_source(settings, candles.storage, market)
+    SourceStore(candles.storage).add(market, [settings.exchange.source(market)])
 
 
 @contextlib.contextmanager
@@ -125,7 +132,6 @@ async def _fill_all(
 ) -> list[Filled | str]:
     """Fill every series; in place of one that failed, the reason."""
     market = order.series[0].market
-    source = settings.exchange.source(market)
     check_source(settings, candles.storage, market)
     rest = PatientRest(market, settings)
     async with contextlib.AsyncExitStack() as stack:
@@ -139,7 +145,7 @@ async def _fill_all(
         rest.set_time(now_ms)
         if order.from_ms >= now_ms:
             raise SettingsError(f"--from {_time(order.from_ms)} is in the future: now it is {_time(now_ms)}")
-        tools = Tools(candles, rest, archive, now_ms, asyncio.Lock(), display, source)
+        tools = Tools(candles, rest, archive, now_ms, asyncio.Lock(), display, partial(note_source, settings, candles))
         gate = asyncio.Semaphore(_SERIES_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_fill(tools, gate, order, series)) for series in order.series]

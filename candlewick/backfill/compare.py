@@ -13,14 +13,15 @@ import numpy as np
 
 from candlewick.backfill.archive_format import ArchiveFile, read_archive
 from candlewick.backfill.archives import Archive, open_archive
+from candlewick.backfill.backfill import note_source
 from candlewick.backfill.patient_rest import PatientRest
 from consumer.dataset.audit import SeriesAudit
 from consumer.dataset.dataset import Dataset
 from consumer.storage.candle_store import CandleStore
-from consumer.storage.table import VALUE_COLUMNS, Rows, rows_from_candles
+from consumer.storage.table import EMPTY, VALUE_COLUMNS, Rows, rows_from_candles
 from producers.exchange.page import next_page
 from shared.candle import Series
-from shared.errors import ArchiveError, ArchiveUnreachableError, RestRefusedError, RestUnavailableError
+from shared.errors import ArchiveError, ArchiveUnreachableError, RestRefusedError, RestUnavailableError, StoreError
 from shared.interval import DAY_MS, Interval
 from shared.settings.model import Settings
 from shared.spans import Span, Spans
@@ -93,18 +94,29 @@ async def _compare_all(
     try:
         for audit in audits:
             comparison = Comparison(audit.series)
-            rest = _from_rest(settings, audit.span, comparison)
-            pieces = rest if archive is None else _from_archive(archive, audit.span, comparison)
-            async for covered, theirs in pieces:
-                unlike = _compare(dataset.rows(comparison.series, *covered), theirs, comparison)
-                if candles is not None and len(unlike):
-                    await asyncio.to_thread(candles.write_rows, comparison.series, unlike, overrides=True)
-                    comparison.corrected += len(unlike)
+            try:
+                for part in audit.parts:
+                    rest = _from_rest(settings, part, comparison)
+                    pieces = rest if archive is None else _from_archive(archive, part, comparison)
+                    async for covered, theirs in pieces:
+                        ours = _stored(dataset, audit.series, covered)
+                        unlike = _compare(ours, theirs, audit.judged_ms, comparison)
+                        if candles is not None and len(unlike):
+                            note_source(settings, candles, audit.series.market)
+                            await asyncio.to_thread(candles.write_rows, audit.series, unlike, overrides=True)
+                            comparison.corrected += len(unlike)
+            except StoreError as error:
+                comparison.troubles.append(str(error))
             found.append(comparison)
     finally:
         if archive is not None:
             await archive.close()
     return found
+
+
+def _stored(dataset: Dataset, series: Series, span: Span) -> Rows:
+    """Rows of a series; none of one that was never stored."""
+    return dataset.rows(series, *span) if dataset.partitions(series) else EMPTY
 
 
 async def _from_rest(settings: Settings, span: Span, comparison: Comparison) -> AsyncIterator[tuple[Span, Rows]]:
@@ -153,12 +165,13 @@ async def _from_archive(archive: Archive, span: Span, comparison: Comparison) ->
         at = Interval.MONTH.end(month.begin_ms)
 
 
-def _compare(ours: Rows, theirs: Rows, comparison: Comparison) -> Rows:
-    """Compare one piece; their rows that are not as ours."""
+def _compare(ours: Rows, theirs: Rows, judged_ms: int, comparison: Comparison) -> Rows:
+    """Compare one piece; their rows that are not as ours. Rows of theirs from ``judged_ms`` on may still come here."""
     _, here, there = np.intersect1d(ours.times, theirs.times, assume_unique=True, return_indices=True)
     unlike = ours.values[:, here] != theirs.values[:, there]
     comparison.compared += len(here)
     only_here, only_there = np.delete(ours.times, here), np.delete(theirs.times, there)
+    only_there = only_there[only_there < judged_ms]
     comparison.only_here += len(only_here)
     comparison.only_there += len(only_there)
     comparison.named_here += only_here[: _MAX_NAMED - len(comparison.named_here)].tolist()

@@ -11,6 +11,7 @@ is asked for everything else. What nobody could be asked for is *missing*.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +24,6 @@ from candlewick.backfill.plan import Plan
 from consumer.dataset.dataset import Dataset
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.metadata import MetadataStore
-from consumer.storage.sources import SourceStore
 from consumer.storage.table import Rows
 from producers.exchange.page import Answer, next_page, odd_on_grid, odd_reason
 from shared.candle import Candle, Series
@@ -77,7 +77,7 @@ class Tools:
     Attributes:
         archive: None to do without.
         now_ms: the exchange's time when the run began.
-        source: whose candles these are, as the store will know it.
+        note_source: called with the market before candles are stored.
         desk: held by whoever parses and stores a file, so that no two large ones are unpacked at a time.
     """
 
@@ -87,7 +87,7 @@ class Tools:
     now_ms: int
     desk: asyncio.Lock
     display: Display
-    source: str
+    note_source: Callable[[Market], None]
 
 
 class Filling:
@@ -98,8 +98,6 @@ class Filling:
         self._series = series
         self._dataset = Dataset(tools.candles.storage)
         self._metadata = MetadataStore(tools.candles.storage)
-        self._sources = SourceStore(tools.candles.storage)
-        self._has_said_source = False
         self._plan = Plan(series.interval, span, tools.rest.closed_before_ms)
         self._filled = Filled(series, span)
 
@@ -199,7 +197,7 @@ class Filling:
             for gap in self._plan.gaps_in(begin_ms, begin_ms + step_ms):
                 part = rows.between(*gap)
                 if len(part):
-                    self._say_source()
+                    self._tools.note_source(self._series.market)
                     self._count(source, len(part), self._tools.candles.write_rows(self._series, part))
                     self._plan.note_stored(part.times)
 
@@ -247,24 +245,17 @@ class Filling:
         elif answer.is_doubtful:
             self._filled.reason = "REST answers with rows that are no candles"
 
-    def _say_source(self) -> None:
-        """Write down whose candles these are, before the first of them is stored."""
-        if not self._has_said_source:
-            self._sources.add(self._series.market, [self._tools.source])
-            self._has_said_source = True
-
     def _store_candles(self, candles: list[Candle]) -> None:
-        self._say_source()
+        self._tools.note_source(self._series.market)
         self._count(FROM_REST, len(candles), self._tools.candles.write(self._series, candles))
         self._plan.note_stored(np.array([candle.open_time_ms for candle in candles], np.int64))
 
     def _count(self, source: str, rows: int, written: Written) -> None:
         self._filled.fetched[source] = self._filled.fetched.get(source, 0) + rows
         self._filled.files += written.files
-        if written.conflicts:
-            more = f" and {len(written.conflicts) - 1:,} others" if len(written.conflicts) > 1 else ""
-            text = f"{self._series}: what is stored differs from {source} at {utc(written.conflicts[0])}{more}: "
-            self._tools.display.tell(text + "the one with more trades stays")
+        for time_ms in written.conflicts[:1]:  # a writer was faster, with another candle
+            text = f"{self._series}: {len(written.conflicts):,} of {source} differ from what is stored, "
+            self._tools.display.tell(f"{text}the first at {utc(time_ms)}: those with more trades stay")
 
     async def _note_absences(self) -> None:
         """Write down what the exchange never had."""

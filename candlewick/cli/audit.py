@@ -12,6 +12,7 @@ from shared.errors import SettingsError
 from shared.interval import utc
 from shared.market import Market
 from shared.source import Sources, shown
+from shared.spans import Span
 
 if TYPE_CHECKING:
     from candlewick.backfill.compare import Comparison
@@ -62,7 +63,7 @@ def audit(
     dataset = Dataset.in_folder(settings.data.folder)
     chosen = dataset.matching(market, symbols or (), interval)
     sources = {each: dataset.sources(each) for each in {series.market for series in chosen}}
-    if repair or against == "rest":
+    if repair or correct or against == "rest":
         for each in sources:
             check_source(settings, dataset.storage, each)
     found = run(dataset, chosen, start, end, settings.repair)
@@ -83,15 +84,20 @@ def _repair(settings: "Settings", audits: "Iterable[SeriesAudit]") -> None:
     """Ask REST for what an audit found missing or absent, straight into the store; a line a series on stderr."""
     from candlewick.backfill.backfill import fill_gaps, summary
     from candlewick.backfill.filling import Filled
-    from shared.spans import Span
 
-    gaps = {
-        audited.series: Span(min(wanted).begin_ms, max(wanted).end_ms)
-        for audited in audits
-        if (wanted := audited.gaps + audited.absent)
-    }
+    gaps = {audited.series: wanted for audited in audits if (wanted := _to_ask_for(audited))}
     for result in fill_gaps(settings, gaps):
         print(summary(result) if isinstance(result, Filled) else f"candlewick: {result}", file=sys.stderr)
+
+
+def _to_ask_for(audited: "SeriesAudit") -> "list[Span]":
+    """In each part where candles are expected, from the first to the last that is missing or absent."""
+    found = []
+    for begin_ms, end_ms in audited.parts:
+        wanted = [span for span in audited.gaps + audited.absent if begin_ms <= span.begin_ms < end_ms]
+        if wanted:
+            found.append(Span(min(wanted).begin_ms, max(wanted).end_ms))
+    return found
 
 
 def _compare(
@@ -205,7 +211,7 @@ def _render_comparisons(compared: "Iterable[Comparison]") -> list[str]:
             ("there", comparison.only_there, comparison.named_there),
         ):
             lines += [f"  {utc(open_time_ms)} only {where}" for open_time_ms in named[:_GAPS_SHOWN]]
-            lines += _more(count - _GAPS_SHOWN, f"rows only {where}")
+            lines += _more(count - _GAPS_SHOWN, f"rows only {where}", "the first thousand")
         lines += [f"  not compared: {trouble}" for trouble in comparison.troubles]
     return lines
 
@@ -219,8 +225,8 @@ def _row(name: str, tally: "Tally") -> list[str]:
     return [name, *(f"{count:,}" for count in tally)]
 
 
-def _more(count: int, what: str) -> list[str]:
-    return [f"  … and {count:,} more {what} (--json shows them)"] if count > 0 else []
+def _more(count: int, what: str, shows: str = "them") -> list[str]:
+    return [f"  … and {count:,} more {what} (--json shows {shows})"] if count > 0 else []
 
 
 COMMANDS = (audit,)

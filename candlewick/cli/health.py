@@ -42,7 +42,7 @@ def judge(found: Mapping[str, Any], settings: Settings) -> Verdict:
     wanted = {name: state for name, state in found["markets"].items() if state["groups"]}
     dead = [f"no producer of {name} lives" for name, state in wanted.items() if not state["producers"]]
     dead += [] if found["writers"] else ["no writer lives"]
-    reasons = [*dead, *_troubles(found), *_unstored(found, settings)]
+    reasons = [*dead, *_missing_shares(found), *_troubles(found), *_unstored(found, settings)]
     if not reasons:
         return Verdict(State.RECORDING)
     return Verdict(State.DEAD if dead else State.DEGRADED, reasons)
@@ -55,6 +55,16 @@ def judge_role(role: str, bodies: Sequence[Mapping[str, Any]], found: Mapping[st
     reasons = [trouble for body in bodies for trouble in body.get("troubles", ())]
     reasons += _unstored(found, settings) if role == WRITER else []
     return Verdict(State.DEGRADED if reasons else State.RECORDING, reasons)
+
+
+def _missing_shares(found: Mapping[str, Any]) -> Iterator[str]:
+    """Parts of markets that are divided among producers, of which one does not live."""
+    for name, state in found["markets"].items():
+        shares = {tuple(map(int, producer["share"].split("/"))) for producer in state["producers"]}
+        parts = max((parts for _, parts in shares), default=1)
+        if shares and (1, 1) not in shares:
+            missing = [part for part in range(1, parts + 1) if (part, parts) not in shares]
+            yield from (f"no producer of {name} lives that has share {part}/{parts}" for part in missing)
 
 
 def _troubles(found: Mapping[str, Any]) -> Iterator[str]:

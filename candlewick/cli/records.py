@@ -1,5 +1,6 @@
 """Commands about what was recorded: read it, write it anew from the streams, join its small files."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,8 +79,14 @@ def _write(form: str, parts: "Iterator[Rows]", interval: "Interval", sink: Binar
 
 
 def _write_file(form: str, parts: "Iterator[Rows]", interval: "Interval", output: Path) -> int:
-    """Write rows to a file, which is there when it is whole; how many."""
-    unfinished = output.with_name(f"{output.name}.part")
+    """Write rows to a file, which is there when it is whole, or to whatever else has that name; how many."""
+    try:
+        if output.exists() and (output.is_symlink() or not output.is_file()):
+            with output.open("wb") as sink:
+                return _write(form, parts, interval, sink, everything=True)
+    except OSError as error:
+        raise CandlewickError(f"{output} cannot be written: {error.strerror}") from None
+    unfinished = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as sink:
             count = _write(form, parts, interval, sink, everything=True)

@@ -15,7 +15,6 @@ from consumer.group.streams import stream_figures
 from shared.broker.client import broker_name, embedded_socket, sync_client
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
-from shared.errors import StoreError
 from shared.market import Market
 from shared.settings.model import Settings
 from shared.source import shown
@@ -72,7 +71,7 @@ def _store(settings: Settings) -> dict[str, Any]:
         "exists": settings.candles_folder.is_dir(),
         "rows": sum(figures.rows for figures in overview),
         "bytes": sum(figures.size for figures in overview),
-        "sources": {market.value: _sources(dataset, market) for market in Market},
+        "sources": {market.value: list(dataset.sources(market)) for market in Market},
         "series": [
             {
                 "market": figures.series.market.value,
@@ -87,13 +86,6 @@ def _store(settings: Settings) -> dict[str, Any]:
             for figures in overview
         ],
     }
-
-
-def _sources(dataset: Dataset, market: Market) -> list[str]:
-    try:
-        return list(dataset.sources(market))
-    except StoreError as error:
-        return [str(error)]
 
 
 def render(found: Mapping[str, Any]) -> str:

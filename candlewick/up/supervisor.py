@@ -20,7 +20,7 @@ from candlewick.up.pid_file import PidFile
 from consumer.storage.local import LocalStorage
 from consumer.storage.sources import SourceStore
 from shared.broker.client import broker_name
-from shared.errors import BrokerError, SettingsError
+from shared.errors import BrokerError, SettingsError, StoreError
 from shared.market import Market
 from shared.process.backoff import backoff
 from shared.process.stopping import StopRequests, stop_signals
@@ -42,7 +42,10 @@ def check_sources(settings: Settings) -> None:
     store, exchange = SourceStore(LocalStorage(settings.data.folder)), settings.exchange
     for market in Market:
         if settings.groups(market):
-            store.check(market, [exchange.source(market)], mix=exchange.mix_sources)
+            try:
+                store.check(market, [exchange.source(market)], mix=exchange.mix_sources)
+            except StoreError as error:  # the writer tells, and quarantines what is damaged
+                log.warning("%s", error)
 
 
 class Supervisor:

@@ -49,6 +49,8 @@ class SeriesAudit:
 
     Attributes:
         span: from the first to the last open time that is expected.
+        parts: where candles are expected in it.
+        judged_ms: what opens from here on, and is not stored, may still be on its way.
         tally: how its candles stand; what is *present* is stored.
         absent: what the exchange does not have, as far as it was asked, as ranges of open times.
         gaps: what is missing, as ranges of open times, ascending.
@@ -60,6 +62,8 @@ class SeriesAudit:
 
     series: Series
     span: Span = _NO_TIME
+    parts: list[Span] = field(default_factory=list)
+    judged_ms: int = 0
     tally: Tally = _NOTHING
     absent: list[Span] = field(default_factory=list)
     gaps: list[Span] = field(default_factory=list)
@@ -116,8 +120,9 @@ def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> Series
     judged_ms = end_ms
     if wanted.end_ms is None and wanted.market_ms is not None:
         judged_ms = max(coverage.begin_ms, coverage.grid.floor(min(wanted.market_ms - wanted.due_ms, end_ms)))
-    days: dict[str, Tally] = {}
+    found.judged_ms, days = judged_ms, dict[str, Tally]()
     for part in _parts(metadata, coverage, found.span):
+        found.parts.append(part)
         found.absent += coverage.absent.between(*part)
         found.gaps += coverage.gaps(min(judged_ms, part.end_ms), part.begin_ms)
         for day in _days(coverage.grid, part):

@@ -104,8 +104,11 @@ class Dataset:
         return self._metadata.read(series)
 
     def sources(self, market: Market) -> Sources:
-        """Which exchanges a market's candles come from; empty where nobody said. StoreError as for ``metadata``."""
-        return self._sources.read(market)
+        """Which exchanges a market's candles come from; what cannot be read is told in place of a name."""
+        try:
+            return self._sources.read(market)
+        except StoreError as error:
+            return (str(error),)
 
     def partition(self, partition: PartitionFile) -> Rows | None:
         """Rows of one partition; None when it is gone. StoreError when it is damaged or cannot be read."""
@@ -115,16 +118,26 @@ class Dataset:
     def rows(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
         """Rows of a series that open at or after ``start_ms`` and before ``end_ms``, ascending and unique.
 
-        StoreError when the series was never recorded or a file is damaged.
-        """
-        return concatenate(self.parts(series, start_ms, end_ms))
-
-    def parts(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Iterator[Rows]:
-        """``rows``, a partition at a time.
-
-        A partition that is compacted away while this goes on is found again in another file, and no row comes twice.
+        A partition that is compacted away while it is read makes the whole read start again. StoreError when the series
+        was never recorded or a file is damaged.
         """
         self._check_recorded(series)
+        for _ in range(_TRIES):
+            parts = [self.partition(part) for part in self._touched(series, start_ms, end_ms)]
+            whole = [rows for rows in parts if rows is not None]
+            if len(whole) == len(parts):
+                return concatenate(whole).between(start_ms, end_ms)
+        raise self._changes_all_the_time(series)
+
+    def parts(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Iterator[Rows]:
+        """``rows``, a partition at a time, for more of them than memory should hold.
+
+        What is compacted away while this goes on is read from the month's file, from where it was on.
+        """
+        self._check_recorded(series)
+        return self._parts(series, start_ms, end_ms)
+
+    def _parts(self, series: Series, start_ms: int, end_ms: int) -> Iterator[Rows]:
         tries, pending = 0, deque(self._touched(series, start_ms, end_ms))
         while pending:
             group = [pending.popleft()]
@@ -135,7 +148,7 @@ class Dataset:
             if len(whole) < len(found):
                 tries += 1
                 if tries == _TRIES:
-                    raise StoreError(f"{series} cannot be read: its files change all the time")
+                    raise self._changes_all_the_time(series)
                 pending = deque(self._touched(series, start_ms, end_ms))
                 continue
             yield concatenate(whole).between(start_ms, end_ms)
@@ -158,6 +171,9 @@ class Dataset:
     def _touched(self, series: Series, start_ms: int, end_ms: int) -> list[PartitionFile]:
         """The files that may hold rows of a range, by time."""
         return [part for part in self.partitions(series) if part.span.begin_ms < end_ms and part.span.end_ms > start_ms]
+
+    def _changes_all_the_time(self, series: Series) -> StoreError:
+        return StoreError(f"{series} cannot be read: its files change all the time")
 
     def _check_recorded(self, series: Series) -> None:
         folder, _, name = candles_key(series).rpartition("/")

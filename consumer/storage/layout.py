@@ -84,6 +84,11 @@ def metadata_key(series: Series) -> str:
     return f"{METADATA}/{series_folder(series)}{METADATA_SUFFIX}"
 
 
+def market_folder(market: Market) -> str:
+    """A market's folder in the dataset."""
+    return f"{CANDLES}/market={market}"
+
+
 def sources_key(market: Market) -> str:
     """The key of what is known of a market's sources."""
     return f"{METADATA}/market={market}/sources.json"

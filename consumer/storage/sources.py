@@ -2,7 +2,7 @@
 
     data/ledger/market=spot/sources.json        {"sources": ["binance"]}
 
-It is written before a market's first candle is. A store of before 0.1.0 has none, until a candle comes.
+It is written before a market's first candle is. Candles of before 0.1.0 have none, and count as Binance's.
 """
 
 from typing import Any
@@ -10,34 +10,39 @@ from typing import Any
 import orjson
 
 from consumer.storage.interface import NO_VERSION, Change, Storage, Version
-from consumer.storage.layout import sources_key
+from consumer.storage.layout import market_folder, sources_key
 from shared.errors import DamagedFileError, StoreError, VersionChangedError
 from shared.market import Market
-from shared.source import Sources, merged
+from shared.source import BINANCE, Sources, merged
 
 _TRIES = 50
 
 
 class SourceStore:
-    """The sources of a storage's candles."""
+    """The sources of a storage's candles.
 
-    def __init__(self, storage: Storage) -> None:
+    A file that is damaged or not ours is quarantined if the store ``quarantines``; otherwise it stays, and cannot be
+    written.
+    """
+
+    def __init__(self, storage: Storage, *, quarantines: bool = False) -> None:
         self._storage = storage
+        self._quarantines = quarantines
 
     def read(self, market: Market) -> Sources:
-        """The sources of a market's candles; empty where nobody has said. StoreError when the file cannot be read."""
-        return self._read(sources_key(market))[1]
+        """The sources of a market's candles; empty where there are none. StoreError when the file cannot be read."""
+        return self._read(market)[1]
 
     def check(self, market: Market, sources: Sources, *, mix: bool) -> Sources:
-        """The sources once candles of these are here. SourceError when they may not be."""
+        """The sources once candles of these are here. SourceError when one of them is another exchange's."""
         return merged(self.read(market), sources, f"the store in {self._storage.name}", market, mix=mix)
 
     def add(self, market: Market, sources: Sources) -> None:
         """Note that candles come from here, durably. StoreError when the storage refuses."""
         for _ in range(_TRIES):
-            version, known = self._read(sources_key(market))
-            wanted = merged(known, sources, "", market, mix=True)
-            if wanted == known:
+            version, known = self._read(market)
+            wanted = tuple(dict.fromkeys((*known, *sources)))
+            if wanted == known and version is not NO_VERSION:
                 return
             content = orjson.dumps({"sources": wanted}, option=orjson.OPT_APPEND_NEWLINE)
             (result,) = self._storage.replace([[Change(sources_key(market), version, content)]])
@@ -46,14 +51,20 @@ class SourceStore:
         if isinstance(result, StoreError):
             raise result
 
-    def _read(self, key: str) -> tuple[Version, Sources]:
+    def _read(self, market: Market) -> tuple[Version, Sources]:
+        key = sources_key(market)
         found = self._storage.read(key)
-        if found is None:
-            return NO_VERSION, ()
+        if found is None:  # candles of before 0.1.0 are real ones: the demonstration had folders of its own
+            has_any = self._storage.list_folder(market_folder(market)).folders
+            return NO_VERSION, (BINANCE,) if has_any else ()
         try:
             return found.version, _decode(found.content)
         except (ValueError, TypeError, KeyError) as error:
-            raise DamagedFileError(f"{self._storage.name}/{key} does not name sources: {error}") from None
+            reason = f"{self._storage.name}/{key} does not name sources: {error}"
+            if not self._quarantines:
+                raise DamagedFileError(reason) from None
+            self._storage.quarantine(key, found.version, reason)
+            return NO_VERSION, ()
 
 
 def _decode(content: bytes) -> Sources:

@@ -27,6 +27,7 @@ from producers.exchange.symbols import Listing, parse_listings
 from producers.exchange.weight import WeightBudget
 from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
 from shared.errors import MalformedCandleError, PoolClosedError, RestRefusedError, RestUnavailableError, SettingsError
+from shared.interval import Interval
 from shared.market import Market
 from shared.process.once import is_worth_a_line
 from shared.settings.sections import ExchangeSettings
@@ -116,7 +117,10 @@ class RestClient:
         times = [candle.open_time_ms for candle in candles] + [row.open_time_ms for row in odd]
         covered_to = page.covers_to_ms
         if page.end_ms is None and len(rows) >= page.limit:
-            covered_to = next_open_ms(series.interval, max(times, default=page.from_ms))
+            behind_ms = candles[-1].end_time_ms if candles else page.from_ms
+            covered_to = _reach(series.interval, behind_ms, odd)
+            if covered_to == page.from_ms:  # rows of which not even a time is known: passed, one candle at a time
+                covered_to = next_open_ms(series.interval, page.from_ms)
         is_other = min(times, default=page.from_ms) < page.from_ms  # an answer to another question
         return Answer(
             [candle for candle in candles if candle.end_time_ms <= closed_before_ms],
@@ -232,6 +236,18 @@ def content_of(base: str, answer: httpx.Response) -> Any:
     if type(code) is int and code and status < _SERVER_FAULT and status != httpx.codes.FORBIDDEN:
         raise RestRefusedError(f"{text} (code {code})", code)
     raise RestUnavailableError(f"{base} answers {status} {text}".strip())
+
+
+def _reach(interval: Interval, from_ms: int, odd: Sequence[OddRow]) -> int:
+    """How far a full page speaks, whose last candle ends at a time: one candle for each odd row behind it at most.
+
+    The time of an odd row may be as wrong as all else in it.
+    """
+    behind = [row.open_time_ms for row in odd if row.open_time_ms >= from_ms]
+    reach = from_ms
+    for _ in behind:
+        reach = next_open_ms(interval, reach)
+    return min(reach, next_open_ms(interval, behind[-1])) if behind else reach
 
 
 async def _body(answer: httpx.Response, max_bytes: int) -> bytes:

@@ -67,6 +67,7 @@ def take_answer(
     # asked from a time on, it should hold the next candle there is; a row on the grid may be right the next time
     is_doubtful = answer.is_doubtful or ends_history or bool(odd_on_grid(question.series.interval, answer.odd))
     state.doubtful_answers = state.doubtful_answers + 1 if is_doubtful else 0
+    state.exchange_has_none = not answer.candles and not answer.is_doubtful
     facts: list[SeriesFact] = []
     if not is_doubtful or state.doubtful_answers >= _MAX_DOUBTFUL:  # a row that never becomes a candle must not block
         facts = _find_absent(question, state, answer, now_ms, patience.grace_ms)

@@ -32,13 +32,11 @@ log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.25
 _CLOSED_SECONDS = 5.0  # another process may learn earlier than we that a pool is open again
 _REPEAT_WARNING_SECONDS = 60.0
+_TROUBLE_SECONDS = 90.0  # questions that wait are put again sooner than this
 
 
 class Repairer:
-    """Fetches what the tracker misses over ``rest`` and hands it to the intake, until it is cancelled.
-
-    ``trouble`` is why nothing can be fetched now; empty when the last question was answered.
-    """
+    """Fetches what the tracker misses over ``rest`` and hands it to the intake, until it is cancelled."""
 
     def __init__(self, intake: Intake, rest: RestClient, clock: ExchangeClock, settings: RepairSettings) -> None:
         self._intake = intake
@@ -49,8 +47,13 @@ class Repairer:
         self._max_questions = settings.requests_at_once
         self._delays = iter(backoff())
         self._resume_at = 0.0
-        self.trouble = ""
+        self._trouble, self._trouble_at = "", 0.0
         self._warn = SayOnce(log.warning, _REPEAT_WARNING_SECONDS)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be fetched now; empty when the last question was answered, or none was put for long."""
+        return self._trouble if time.monotonic() - self._trouble_at < _TROUBLE_SECONDS else ""
 
     async def run(self) -> None:
         """Repair for as long as the process lives."""
@@ -94,7 +97,7 @@ class Repairer:
                 raise
             log.exception("an internal error while %s was repaired", question.series)
         else:
-            self._delays, self.trouble = iter(backoff()), ""
+            self._delays, self._trouble = iter(backoff()), ""
             wanted = [candle for candle in answer.candles if self._tracker.is_wanted(candle)]
             taken = [candle for candle in wanted if self._intake.take(candle)]
             self._tell(self._tracker.take_answer(question, answer, taken, now_ms))
@@ -109,7 +112,8 @@ class Repairer:
 
     def _wait(self, error: RestUnavailableError) -> None:
         """The exchange cannot be asked: let all questions wait, and say so once a minute."""
-        now, self.trouble = time.monotonic(), str(error)
+        now = self._trouble_at = time.monotonic()
+        self._trouble = str(error)
         if error.seconds:
             self._resume_at = max(self._resume_at, now + min(error.seconds, _CLOSED_SECONDS))
         elif now >= self._resume_at:  # one that was under way with others that failed counts once

@@ -61,6 +61,7 @@ class SeriesState:
     absences: list[Absence] = field(default_factory=list)  # what is still asked for again
     not_before_ms: int = 0  # no question before
     doubtful_answers: int = 0  # how many answers in a row may have left something out
+    exchange_has_none: bool = False  # it was asked for what is missing, and had neither that nor anything later
     question: Question | None = None  # the one that is under way
     may_begin_later: bool = False  # nothing says that there are candles at its beginning: a listing may be younger
     passed_over_from_ms: int | None = None  # where it began, while nothing is known to exist of what was asked for

@@ -131,6 +131,7 @@ class GapTracker:
         state = self._states.get(candle.series)
         if state is not None:
             state.note_exists()
+            state.exchange_has_none = False
             state.move_grid(candle.open_time_ms)
             state.coverage.add(candle.open_time_ms, candle.end_time_ms)
 
@@ -209,6 +210,7 @@ class GapTracker:
             return []
         state.question = None
         state.not_before_ms = now_ms + self._patience.quiet_ms
+        state.exchange_has_none = True
         return self._close(question.series, state, now_ms) if state.ending is not None else []
 
     def put_back(self, question: Question, not_before_ms: int = 0) -> None:
@@ -229,13 +231,16 @@ class GapTracker:
         return MarketTally(due, missing, self._repaired, self._absent)
 
     def overdue(self, now_ms: int) -> Overdue:
-        """What came to be expected since this process listens, should have come or been repaired, and is not here."""
+        """What came to be expected since this process listens, should have come or been repaired, and is not here.
+
+        A series of which the exchange has nothing newer, or refuses to tell, such as a halted one, is not among them.
+        """
         candles, oldest = [], []
         for state in self._states.values():
             coverage = state.coverage
             due_ms = coverage.due_to(now_ms - state.patience_ms - _OVERDUE_MS, self._patience.grace_ms)
             gaps = coverage.gaps(due_ms, state.expected_since_ms)
-            if gaps and state.ending is None:
+            if gaps and state.ending is None and not state.exchange_has_none:
                 candles.append(coverage.grid.count(gaps))
                 oldest.append(gaps[0].begin_ms)
         return Overdue(sum(candles), len(candles), min(oldest, default=0))

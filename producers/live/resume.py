@@ -60,6 +60,7 @@ class Resume:
         self._began_at = time.monotonic()
         self._added: dict[Series, _Added] = {}
         self._last_life: Known | None = None
+        self._traded_then: dict[str, bool] = {}  # what the exchange said of symbols and the last life's list
         self._unsure: set[Series] = set()
         self._has_looked_back = False
 
@@ -153,13 +154,17 @@ class Resume:
 
     async def _was_traded_at(self, series: Series, time_ms: int) -> bool:
         """Whether the exchange has a kline of a symbol that had ended by a time, and not long before it."""
+        if series.symbol in self._traded_then:
+            return self._traded_then[series.symbol]
         minutes = Series(series.market, series.symbol, Interval.M1)
         end_ms = Interval.M1.floor(time_ms)
         try:
             answer = await self._rest.klines(minutes, Page(end_ms - HOUR_MS, end_ms, 1, end_ms), time_ms)
+            was_traded = bool(answer.candles or answer.odd)
         except RestRefusedError:
-            return False
-        return bool(answer.candles or answer.odd)
+            was_traded = False
+        self._traded_then[series.symbol] = was_traded
+        return was_traded
 
     def _believe_the_disk(self, known: Known) -> None:
         """Series that began before any writer had spoken continue from the disk after all."""

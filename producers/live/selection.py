@@ -79,6 +79,7 @@ class Selection:
         self.market = market
         self.share = share
         self.wanted: Mapping[Series, RecordGroup | None] = {}
+        self.is_empty = True  # whether nothing of the market is to be recorded, by any share
         self.symbols = SymbolList()
         self._settings = settings
         self._groups = settings.groups(market)
@@ -104,6 +105,7 @@ class Selection:
         """Reckon anew what is wanted; what has come to it, and what has gone."""
         listings = None if self.symbols.by_symbol is None else list(self.symbols.by_symbol.values())
         resolved = resolve(self.market, self._groups, self._changes, listings)
+        self.is_empty = not resolved
         before, self.wanted = self.wanted, {series: group for series, group in resolved.items() if series in self.share}
         added = [series for series in self.wanted if series not in before]
         return added, [series for series in before if series not in self.wanted]

@@ -23,13 +23,9 @@ async def claim_async(client: AsyncClient, keys: Keys, market: Market, source: s
         await client.set(keys.sources(market), _text(wanted))
 
 
-def claim(client: Any, keys: Keys, market: Market, sources: Sources, *, mix: bool) -> Sources:
-    """``claim_async`` for whoever has candles already, over a blocking client; what is known now."""
-    known = _names(client.set(keys.sources(market), _text(sources), nx=True, get=True))
-    wanted = merged(known, sources, _WHERE, market, mix=mix)
-    if known and wanted != known:
-        client.set(keys.sources(market), _text(wanted))
-    return wanted
+def claim(client: Any, keys: Keys, market: Market, sources: Sources) -> Sources:
+    """Say whose candles a store has, where nobody has said so yet, over a blocking client; what is known now."""
+    return _names(client.set(keys.sources(market), _text(sources), nx=True, get=True)) or sources
 
 
 def sources_of(client: Any, keys: Keys, market: Market) -> Sources:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from producers.exchange.page import Answer
 from producers.gaps.tracker import GapTracker
 from producers.health import Health
 from tests.support.candles import BTC, JUNE_30, make_candle
@@ -17,7 +18,7 @@ class Parts:
     def __init__(self) -> None:
         self.now = 1000.0
         self.clock = SimpleNamespace(silent_seconds=0.0, now_ms=minute(0), trouble="")
-        self.selection = SimpleNamespace(wanted={BTC: None}, symbols=SimpleNamespace(by_symbol={}))
+        self.selection = SimpleNamespace(is_empty=False, symbols=SimpleNamespace(by_symbol={}))
         self.repairer = SimpleNamespace(trouble="")
         self.publisher = SimpleNamespace(trouble=False, held=0)
         self.tracker = GapTracker(GRACE, QUIET)
@@ -75,6 +76,17 @@ def test_a_quiet_series_is_given_the_patience_that_repair_gives_it(parts: Parts)
     assert len(parts.after(60)) == 1
 
 
+def test_a_series_of_which_the_exchange_has_nothing_newer_is_halted_and_not_overdue(parts: Parts) -> None:
+    parts.clock.now_ms = minute(180)
+    assert len(parts.after(60)) == 1
+    (ask,) = parts.tracker.questions(minute(180))
+    parts.tracker.start(ask)
+    parts.tracker.take_answer(ask, Answer([], ask.page.covers_to_ms), [], minute(180))
+    assert parts.after(60) == []
+    parts.tracker.mark_received(make_candle(open_time_ms=minute(170)))
+    assert len(parts.after(60)) == 1, "it goes on, and what is before is missing"
+
+
 def test_history_that_is_still_to_be_fetched_is_not_overdue_but_missing_when_rest_refuses(parts: Parts) -> None:
     parts.tracker.resume(BTC, JUNE_30 - 86_400_000)
     assert parts.after(60) == []
@@ -84,11 +96,11 @@ def test_history_that_is_still_to_be_fetched_is_not_overdue_but_missing_when_res
 
 
 def test_nothing_to_record_and_a_broker_that_takes_nothing_are_troubles(parts: Parts) -> None:
-    parts.selection.wanted = {}
+    parts.selection.is_empty = True
     parts.publisher.trouble, parts.publisher.held = True, 7
     assert parts.after(0) == [], "it may only just have begun"
     assert parts.after(11) == [
-        "nothing is recorded: the exchange lists nothing that fits",
+        "nothing is recorded: nothing that is named or fits is traded",
         "7 candles wait for the broker",
     ]
     parts.selection.symbols.by_symbol = None

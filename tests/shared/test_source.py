@@ -24,6 +24,7 @@ def test_the_default_addresses_are_all_binance_s(market: Market) -> None:
         (["wss://stream.testnet.binance.vision:9443"], "stream.testnet.binance.vision:9443"),
         (["https://demo-fapi.binance.com"], "demo-fapi.binance.com"),
         (["https://api.binance.us"], "api.binance.us"),
+        (["https://user:secret@proxy.example.org:8443", "https://other.example.org"], "proxy.example.org:8443"),
         (["https://binance.com.example.org"], "binance.com.example.org"),
         (["https://notbinance.com"], "notbinance.com"),
     ],
@@ -49,6 +50,8 @@ def test_two_exchanges_mix_only_where_somebody_means_it() -> None:
     both = merged(["simulated http://x"], ["binance"], HERE, SPOT, mix=True)
     assert both == ("simulated http://x", "binance")
     assert merged(both, ["binance"], HERE, SPOT, mix=False) == both, "it was meant once"
+    with pytest.raises(SourceError, match="these are from simulated http://x:"):
+        merged(["binance"], both, HERE, SPOT, mix=False)
 
 
 def test_people_are_told_whatever_is_not_binance_s() -> None:

@@ -73,7 +73,7 @@ def test_a_repair_fetches_what_is_missing_and_nothing_else(
     address = simulator("--speed", 1, "--start", "2024-07-01", "--symbols", "spot:BTCUSDT")
     folder = data / "candles" / series_folder(SPOT)
     before = (folder / "2024-06-30.parquet").stat().st_ino
-    compared = candlewick("audit", "--data", data, "--simulator", address, "--against", "rest")
+    compared = candlewick("audit", "--data", data, "--simulator", address, "--mix-sources", "--against", "rest")
     assert compared.returncode == 1
     assert "compared 108 rows: 1 different" in compared.stdout
     assert " close: " in compared.stdout
@@ -81,7 +81,7 @@ def test_a_repair_fetches_what_is_missing_and_nothing_else(
     assert "… and 2 more rows only there" in compared.stdout
     assert (folder / "2024-06-30.parquet").stat().st_ino == before, "a comparison changes nothing"
 
-    repaired = candlewick("audit", "--data", data, "--simulator", address, "--repair")
+    repaired = candlewick("audit", "--data", data, "--simulator", address, "--mix-sources", "--repair")
     assert repaired.returncode == 0, repaired.stdout
     assert "12 rows fetched (12 from REST)" in repaired.stderr
     (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
@@ -92,7 +92,7 @@ def test_where_values_differ_the_exchange_s_are_stored_when_the_user_says_so(
     candlewick: Run, data: Path, simulator: Callable[..., str]
 ) -> None:
     address = simulator("--speed", 1, "--start", "2024-07-01", "--symbols", "spot:BTCUSDT")
-    exchange = ("--data", data, "--simulator", address, "--to", "2024-06-30T00:30")
+    exchange = ("--data", data, "--simulator", address, "--mix-sources", "--to", "2024-06-30T00:30")
     without = candlewick("audit", *exchange, "--correct")
     assert (without.returncode, len(without.stderr.splitlines())) == (2, 1)
     done = candlewick("audit", *exchange, "--against", "rest", "--correct")
@@ -113,7 +113,7 @@ def test_an_absence_is_unsaid_by_an_exchange_that_has_the_candles_after_all(
     address = simulator("--speed", 1, "--start", "2024-07-01", "--symbols", "spot:BTCUSDT")
     (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
     assert (found["absent"], found["missing"]) == (12, 0)
-    done = candlewick("audit", "--data", data, "--simulator", address, "--repair")
+    done = candlewick("audit", "--data", data, "--simulator", address, "--mix-sources", "--repair")
     assert "12 rows fetched (12 from REST)" in done.stderr
     (found,) = json.loads(candlewick("audit", "--data", data, "--json").stdout)
     assert (found["stored"], found["absent"], found["missing"]) == (120, 0, 0)
@@ -128,3 +128,32 @@ def test_a_recorded_series_of_which_nothing_came_is_not_forgotten(candlewick: Ru
     done = candlewick("audit", "spot", "ETHUSDT", "--data", data, "--to", "2024-06-30T02:00")
     assert done.returncode == 1
     assert "missing from 2024-06-30 01:00:00+00:00 to 2024-06-30 02:00:00+00:00" in done.stdout
+
+
+def test_between_two_histories_nothing_is_fetched_compared_or_missed(
+    candlewick: Run, tmp_path: Path, simulator: Callable[..., str]
+) -> None:
+    """Two days a month apart, each with a hole; beside them a series that was only meant to be recorded."""
+    hours = [SPOT._replace(interval=Interval.H1), SPOT._replace(symbol="ETHUSDT", interval=Interval.H1)]
+    store = DataFolder(tmp_path / "data")
+    opens = [JUNE_30 + at * HOUR_MS for at in (*range(24), *range(720, 744)) if at not in (5, 730)]
+    klines = [kline for open_ms in opens if (kline := SOURCE.kline(hours[0], open_ms)) is not None]
+    store.write(hours[0], [candle(hours[0], kline) for kline in klines])
+    for begin, end in ((0, 24), (720, 744)):
+        fetched = (JUNE_30 + begin * HOUR_MS, JUNE_30 + end * HOUR_MS)
+        store.metadata.write(hours[0], [SeriesFact(hours[0], FactKind.FETCHED, *fetched, JUNE_30)])
+    last_ms = JUNE_30 + 743 * HOUR_MS
+    store.metadata.write(hours[1], [SeriesFact(hours[1], FactKind.BEGAN, last_ms, last_ms, last_ms)])
+    store.close()
+    address = simulator("--speed", 1, "--start", "2024-08-01", "--symbols", "spot:BTCUSDT,ETHUSDT")
+    exchange = ("--data", "data", "--simulator", address, "--mix-sources")
+    compared = candlewick("audit", *exchange, "--against", "rest")
+    assert compared.returncode == 1, compared.stderr
+    assert "spot BTCUSDT-1h compared 46 rows: 0 different" in compared.stdout
+    assert compared.stdout.count("only there") == 2, "the two holes"
+    assert "spot ETHUSDT-1h compared 0 rows" in compared.stdout
+    repaired = candlewick("audit", "spot", "BTCUSDT", *exchange, "--repair")
+    assert repaired.returncode == 0, repaired.stdout
+    assert repaired.stderr.count("1 row fetched (1 from REST)") == 2
+    (found, _) = json.loads(candlewick("audit", "--data", "data", "--json").stdout)
+    assert (found["expected"], found["stored"], found["missing"]) == (48, 48, 0)

@@ -191,6 +191,20 @@ def test_read_prints_and_exports_in_every_format(candlewick: Run, data: Path, tm
     assert (tmp_path / "out.csv").read_text().startswith("candle_end_time,candle_begin_time,open"), "by its name"
 
 
+def test_an_output_that_is_no_file_is_one_line_or_what_it_is(candlewick: Run, data: Path, tmp_path: Path) -> None:
+    series = ("read", "usdt_futures", "btcusdt", "1m", "--data", data, "--format", "csv", "--output")
+    for place in (".", "/"):
+        done = candlewick(*series, place)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    (tmp_path / "real.csv").touch()
+    assert candlewick(*series, "link.csv").returncode == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len((tmp_path / "real.csv").read_text().splitlines()) == 11
+    unknown = candlewick("read", "spot", "XUSDT", "1m", "--data", data, "--format", "csv")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+
+
 def test_modules_in_the_working_folder_are_not_taken_for_ours(candlewick: Run, tmp_path: Path) -> None:
     for name in ("shared.py", "redis.py", "orjson.py"):
         (tmp_path / name).write_text("raise SystemExit('this is not yours')")

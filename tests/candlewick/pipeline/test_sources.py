@@ -64,4 +64,6 @@ def test_a_producer_and_a_writer_on_hosts_of_their_own_find_out_from_the_broker(
     (tmp_path / "data" / "ledger" / "market=spot" / "sources.json").write_text('{"sources": ["binance"]}')
     writer = candlewick("write")
     assert writer.returncode == 2
-    assert writer.stderr.splitlines()[-1].startswith("candlewick: the broker has candles of spot from simulated")
+    assert writer.stderr.splitlines()[-1].startswith(
+        "candlewick: the store in data has candles of spot from binance, and"
+    )

@@ -181,7 +181,10 @@ def test_it_waits_for_a_writer_that_holds_the_series_and_keeps_what_that_wrote(
     data = tmp_path / "data"
     store = DataFolder(data, 5, 0)
     with store.locked(BTC) as folder:
-        process = start("backfill", "spot", "BTCUSDT", "--interval", "1m", *JUNE_30_TEXT, "--archive", tree, *NOWHERE)
+        process = start(
+            *("backfill", "spot", "BTCUSDT", "--interval", "1m", *JUNE_30_TEXT, "--archive", tree, *NOWHERE),
+            "--mix-sources",
+        )
         staged = data / "staging" / "writer-2"
         wait_until(lambda: staged.is_dir() and _waits_for(folder.path, process.pid))
         assert process.poll() is None
@@ -223,7 +226,8 @@ def test_a_damaged_partition_is_named_and_holds_up_no_other_series(candlewick: R
     make_folders(damaged.parent)
     damaged.write_bytes(b"damaged")
     done = candlewick(
-        *("backfill", "spot", "BTCUSDT", "ETHUSDT", "--interval", "1m", *JUNE_30_TEXT, "--archive", tree, *NOWHERE)
+        *("backfill", "spot", "BTCUSDT", "ETHUSDT", "--interval", "1m", *JUNE_30_TEXT, "--archive", tree, *NOWHERE),
+        "--mix-sources",
     )
     assert done.returncode == 1
     assert f"candlewick: {damaged.relative_to(tmp_path)} is no partition of ours: " in done.stderr

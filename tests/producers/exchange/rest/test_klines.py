@@ -149,6 +149,18 @@ async def test_a_page_of_nothing_but_rows_off_the_grid_is_passed_without_a_doubt
     assert "is not on the grid of 1m" in answer.odd[0].reason
 
 
+async def test_an_odd_row_whose_time_is_far_ahead_speaks_for_one_candle_at_most(
+    server: Server, client: Callable[..., Any]
+) -> None:
+    rows = [row(minute(number)) for number in range(1000)]
+    rows[500] = row(minute(6000) + 1)
+    server.will(rows)
+    async with client() as rest:
+        answer = await rest.klines(SPOT, page(SPOT, 0, 1000), LATE + 6000 * MINUTE)
+    assert answer.covered_to_ms == minute(1001)
+    assert len(answer.candles) == 999
+
+
 @pytest.mark.parametrize(("interval", "reaches"), [(Interval.D3, DAY_MS), (Interval.MONTH, 31 * DAY_MS)])
 async def test_an_odd_row_of_a_long_interval_passes_no_candle_by(
     server: Server, client: Callable[..., Any], interval: Interval, reaches: int
