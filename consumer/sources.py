@@ -21,7 +21,7 @@ _LOOK_SECONDS = 2.0  # how soon it is noticed that a producer has begun to mix
 
 
 class SourceWatch:
-    """One writer's watch. Where the settings let sources mix, nothing is refused. A disk that refuses is told, once, and asked again."""
+    """One writer's watch. Nothing is refused where sources may mix; a disk that refuses is told, and asked again."""
 
     def __init__(
         self, client: Any, keys: Keys, storage: Storage, markets: Sequence[Market], exchange: ExchangeSettings

@@ -122,8 +122,7 @@ class Writer:
         self._journal = Journal(writer.log_candles, clock)
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
         self._claim_timer, self._refill_timer = _Timer(writer.claim_seconds / 2), _Timer(_REFILL_SECONDS)
-        self._one_by_one = False
-        self._stopping = False
+        self._one_by_one = self._stopping = False
 
     def stop(self) -> None:
         """Ask ``run`` to flush, acknowledge and return. Safe from a signal handler."""
