@@ -233,14 +233,17 @@ class GapTracker:
     def overdue(self, now_ms: int) -> Overdue:
         """What came to be expected since this process listens, should have come or been repaired, and is not here.
 
-        A series of which the exchange has nothing newer, or refuses to tell, such as a halted one, is not among them.
+        A series of which the exchange has nothing newer, or refuses to tell, such as a halted one, is not among them,
+        unless that is so of all.
         """
         candles, oldest = [], []
-        for state in self._states.values():
+        states = [state for state in self._states.values() if state.ending is None]
+        all_halted = all(state.exchange_has_none for state in states)
+        for state in states:
             coverage = state.coverage
             due_ms = coverage.due_to(now_ms - state.patience_ms - _OVERDUE_MS, self._patience.grace_ms)
             gaps = coverage.gaps(due_ms, state.expected_since_ms)
-            if gaps and state.ending is None and not state.exchange_has_none:
+            if gaps and (all_halted or not state.exchange_has_none):
                 candles.append(coverage.grid.count(gaps))
                 oldest.append(gaps[0].begin_ms)
         return Overdue(sum(candles), len(candles), min(oldest, default=0))

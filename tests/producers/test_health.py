@@ -82,6 +82,10 @@ def test_a_series_of_which_the_exchange_has_nothing_newer_is_halted_and_not_over
     (ask,) = parts.tracker.questions(minute(180))
     parts.tracker.start(ask)
     parts.tracker.take_answer(ask, Answer([], ask.page.covers_to_ms), [], minute(180))
+    assert len(parts.after(60)) == 1, "nothing at all is recorded"
+    other = BTC._replace(symbol="ETHUSDT")
+    parts.tracker.expect(other, minute(180))
+    parts.tracker.resume(other)
     assert parts.after(60) == []
     parts.tracker.mark_received(make_candle(open_time_ms=minute(170)))
     assert len(parts.after(60)) == 1, "it goes on, and what is before is missing"
