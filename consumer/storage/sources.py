@@ -42,7 +42,7 @@ class SourceStore:
         for _ in range(_TRIES):
             version, known = self._read(market)
             wanted = tuple(dict.fromkeys((*known, *sources)))
-            if wanted == known and version is not NO_VERSION:
+            if not wanted or (wanted == known and version is not NO_VERSION):
                 return
             content = orjson.dumps({"sources": wanted}, option=orjson.OPT_APPEND_NEWLINE)
             (result,) = self._storage.replace([[Change(sources_key(market), version, content)]])
