@@ -6,13 +6,34 @@ import time
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
-    """Send log lines of a level and above to standard error as ``2026-01-01T00:00:00.000Z spot INFO message``."""
-    formatter = logging.Formatter(
-        f"%(asctime)s.%(msecs)03dZ {process:<12} %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-    )
-    formatter.converter = time.gmtime
+    """Send log lines of a level and above to standard error, in the form of ``log_format``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler.setFormatter(log_format(process, on_terminal=sys.stderr.isatty()))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("websockets", "aiohttp.access", "asyncio", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log_format(process: str, *, on_terminal: bool) -> logging.Formatter:
+    """How a line looks: ``2026-01-01T00:00:00.000Z spot INFO message``, and ``00:00:00 spot: message`` on a terminal.
+
+    There a candle's line fits into 80 columns; what is more than information shows its level.
+    """
+    formatter = (
+        _ForTerminal(process)
+        if on_terminal
+        else logging.Formatter(
+            f"%(asctime)s.%(msecs)03dZ {process:<12} %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
+        )
+    )
+    formatter.converter = time.gmtime
+    return formatter
+
+
+class _ForTerminal(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__(f"%(asctime)s {process}: %(shown_level)s%(message)s", datefmt="%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.shown_level = f"{record.levelname} " if record.levelno > logging.INFO else ""
+        return super().format(record)

@@ -1,0 +1,25 @@
+"""How a log line looks, in a file and on a terminal."""
+
+import logging
+
+import pytest
+
+from shared.process.logs import log_format
+
+CANDLE = "Record usdt_futures BTCUSDT-1m at 2026-11-27 09:50:00+00:00"
+
+
+def line(level: int, *, on_terminal: bool) -> str:
+    record = logging.LogRecord("x", level, "", 0, CANDLE, (), None)
+    record.created, record.msecs = 1_795_773_000.25, 250.0
+    return log_format("writer", on_terminal=on_terminal).format(record)
+
+
+@pytest.mark.parametrize(("level", "shown"), [(logging.INFO, ""), (logging.WARNING, "WARNING ")])
+def test_on_a_terminal_a_candle_s_line_fits_and_a_level_shows_where_it_matters(level: int, shown: str) -> None:
+    assert line(level, on_terminal=True) == f"09:50:00 writer: {shown}{CANDLE}"
+    assert len(line(logging.INFO, on_terminal=True)) <= 80
+
+
+def test_elsewhere_a_line_has_its_day_and_milliseconds_in_utc() -> None:
+    assert line(logging.INFO, on_terminal=False) == f"2026-11-27T09:50:00.250Z writer       INFO    {CANDLE}"
