@@ -93,8 +93,7 @@ class Writer:
         block_ms: int = _BLOCK_MS,
     ) -> None:
         self._settings = settings
-        self._clock = clock
-        self._block_ms = block_ms
+        self._clock, self._block_ms = clock, block_ms
         self._markets = markets
         writer = settings.writer
         self._staging = Staging(settings.staging_folder)
@@ -203,8 +202,8 @@ class Writer:
         if self.batch.room:
             entries = self.reader.read(min(_READ_COUNT, self.batch.room), wait_ms)
             self._one_by_one = self._one_by_one and not self.reader.is_recovered
+            self._sources.note({entry.market for entry in entries})
             if self._one_by_one:
-                self._sources.note({entry.market for entry in entries})
                 self._isolation.write_pending(entries)
             else:
                 self.batch.add(entries, self._clock.monotonic())
@@ -219,6 +218,7 @@ class Writer:
         try:
             while self.batch.room and self._clock.monotonic() < deadline:
                 entries = self.reader.read(min(_READ_COUNT, self.batch.room), block_ms=1)
+                self._sources.note({entry.market for entry in entries})
                 self.batch.add(entries, self._clock.monotonic())
                 if not entries and self.reader.is_recovered:
                     break
@@ -232,7 +232,6 @@ class Writer:
         if not groups:
             return
         began = self._clock.monotonic()
-        self._sources.note({series.market for series in groups})
         results = self._flusher.write(groups)
         done = {series: (groups[series], result) for series, result in results.items() if isinstance(result, Written)}
         failures = {series: result for series, result in results.items() if isinstance(result, StoreError)}
@@ -255,6 +254,7 @@ class Writer:
         claim_ms = int(self._settings.writer.claim_seconds * 1000)
         if self._claim_timer.ring(now) and self.batch.room and not self._one_by_one:
             claimed = self.reader.claim(claim_ms, self.batch.room)
+            self._sources.note({entry.market for entry in claimed})
             self.batch.add((entry for entry in claimed if not self._isolation.is_suspect(entry)), now)
             group = self._settings.writer.group
             remove_dead(self._client, self._keys, self._markets, group, self.consumer, _DEAD_AFTER * claim_ms)
