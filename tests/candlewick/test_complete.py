@@ -148,7 +148,7 @@ def test_a_ban_is_obeyed_by_all_shown_in_status_and_holds_up_no_live_candle(
     start("up", "--config", path)
 
     wait_until(lambda: reported(settings, "repaired") > 0, 60)
-    closing = {"pool": "futures", "status": status, "seconds": 25}
+    closing = {"pool": "futures", "status": status, "seconds": 16}
     httpx.post(f"{address}/control/rest", json=closing, timeout=30).raise_for_status()
     wait_until(lambda: reported(settings, "rest_status") == status, 60)
     before = sum(audit.tally.present for audit in audits(settings, None))
