@@ -45,6 +45,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("candlewick")
 
 
+LONG = ("test_complete.py", "test_refused.py")  # a minute or so a test, most of it spent waiting
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first, one after the other: what is left at the end is short, and no worker waits for another."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
