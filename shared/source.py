@@ -1,6 +1,6 @@
 """Which exchange candles come from: real and simulated ones, or those of two exchanges, never mix unnoticed. Pure.
 
-A source is named ``binance``, ``simulated ADDRESS``, or by the hosts of another exchange. A broker's stream and a store
+A source is named ``binance``, ``simulated ADDRESS``, or by the host of another exchange. A broker's stream and a store
 each know their sources, a market at a time. Nearly always that is one; more than one only where somebody meant it.
 """
 

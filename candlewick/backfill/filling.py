@@ -77,8 +77,8 @@ class Tools:
     Attributes:
         archive: None to do without.
         now_ms: the exchange's time when the run began.
-        note_source: called with the market before candles are stored.
         desk: held by whoever parses and stores a file, so that no two large ones are unpacked at a time.
+        note_source: called with the market before candles are stored.
     """
 
     candles: CandleStore

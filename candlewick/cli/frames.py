@@ -81,10 +81,10 @@ def _frames(content: bytes) -> Iterator[bytes]:
 def _rows_of(candle: Candle) -> Iterator[str]:
     """Every column of a candle's row, a line each, with all its digits."""
     from candlewick.cli.columns import columns
-    from candlewick.cli.tables import cells
+    from candlewick.cli.tables import text_columns
     from consumer.storage.table import rows_from_candles
 
-    names, values = cells(rows_from_candles([candle]).rows, candle.series.interval)
+    names, values = text_columns(rows_from_candles([candle]).rows, candle.series.interval)
     yield from columns([list(pair) for pair in zip((f"  {name}" for name in names), values, strict=True)])
 
 

@@ -54,10 +54,10 @@ def down(config: options.Config = None, data: options.Data = None) -> None:
     elif not settings.broker.url and embedded.is_ours(settings):
         embedded.stop(settings)
         print("nothing was recording; stopped the embedded broker that was left running")
+    elif not settings.broker.url and embedded.is_running(settings):
+        print(f"nothing records on {settings.data.folder}: its broker was started by hand and is left alone")
     else:
-        by_hand = not settings.broker.url and embedded.is_running(settings)
-        left = ": its broker was started by hand and is left alone" if by_hand else ""
-        print(f"nothing records on {settings.data.folder}{left}" if left else f"nothing runs on {settings.data.folder}")
+        print(f"nothing runs on {settings.data.folder}")
 
 
 def produce(

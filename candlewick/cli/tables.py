@@ -43,7 +43,7 @@ def render(
     if not everything and len(rows) > 2 * _SHOWN_AT_EACH_END:
         kept = np.r_[0:_SHOWN_AT_EACH_END, len(rows) - _SHOWN_AT_EACH_END : len(rows)]
         shown, left_out = Rows(rows.times[kept], rows.values[:, kept]), len(rows) - len(kept)
-    table = cells(shown, interval)
+    table = text_columns(shown, interval)
     count = fitting(table, width)
     lines = columns([row[:count] for row in table])
     yield from lines[: 1 + (_SHOWN_AT_EACH_END if left_out else len(shown))]
@@ -55,14 +55,14 @@ def render(
         yield from _wrapped("not shown for want of room: ", hidden, width)
 
 
-def cells(rows: Rows, interval: Interval) -> list[list[str]]:
+def text_columns(rows: Rows, interval: Interval) -> list[list[str]]:
     """The texts of every column, the names first."""
     ends = candle_ends(rows.times, interval)
     times = [_moments(ends), _moments(rows.times)]
     values = [[""]] * len(VALUE_COLUMNS)
     for kind in _KINDS:
-        for number, texts in zip(kind, _decimals(rows.values[kind]), strict=True):
-            values[number] = texts
+        for number, column in zip(kind, _decimals(rows.values[kind]), strict=True):
+            values[number] = column
     names = [INDEX_COLUMN, *VALUE_COLUMNS, TIME_COLUMN]
     return [names, *(list(row) for row in zip(times[0], *values, times[1], strict=True))]
 

@@ -30,6 +30,8 @@ from shared.series_fact import FactKind, SeriesFact
 
 log = logging.getLogger(__name__)
 
+_WRITER_SECONDS = 10.0  # how long a first start waits for a writer to say what is on disk
+
 
 class _Added(NamedTuple):
     """How a series came to be wanted: at which time of the exchange's, and what the reading before said."""
@@ -37,9 +39,6 @@ class _Added(NamedTuple):
     at_ms: int
     listed_before_ms: int | None  # None: there was none in this life
     was_traded: bool | None
-
-
-_WRITER_SECONDS = 10.0  # how long a first start waits for a writer to say what is on disk
 
 
 class Resume:

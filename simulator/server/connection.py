@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _QUEUE = 20_000
 _FLUSH_SECONDS = 1.0
-_WELL_FORMED = re.compile(r"[\w]+@\w+")  # of one stream that is not, the exchange refuses the whole message
+_WELL_FORMED = re.compile(r"\w+@\w+")  # of one stream that is not, the exchange refuses the whole message
 
 
 class ClientConnection:

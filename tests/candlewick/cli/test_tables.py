@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candlewick.cli.export import export
-from candlewick.cli.tables import cells, decimal_text, render
+from candlewick.cli.tables import decimal_text, render, text_columns
 from consumer.storage.table import VALUE_COLUMNS, Rows, rows_from_candles, to_arrow
 from shared.candle import Series, checked_candle
 from shared.interval import Interval
@@ -59,7 +59,7 @@ def test_small_prices_and_large_volumes_are_shown_with_all_their_digits_and_alig
 @given(st.lists(st.tuples(*[DECIMALS] * 6), min_size=1, max_size=5))
 def test_a_table_leads_back_to_the_values(candles: list[tuple[str, ...]]) -> None:
     rows = rows_of(*candles)
-    _, *lines = cells(rows, Interval.M1)
+    _, *lines = text_columns(rows, Interval.M1)
     shown = np.array([[float(text) for text in line[1:10]] for line in lines]).T
     assert np.array_equal(shown, rows.values)
     for line, values in zip(lines, candles, strict=True):
