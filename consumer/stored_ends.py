@@ -1,21 +1,25 @@
-"""Tells producers where each series ends on disk: a broker that is new, or was emptied, does not know.
+"""Tells producers up to where the disk has each series: a broker that is new, or lost something, does not know.
 
-A producer that finds no checkpoint of a series continues there (docs/design.md, "Where a series continues").
+A producer that finds no checkpoint of a series continues there, and so does one whose stream was lost (docs/design.md,
+"Where a series continues"). It asks, and takes only the answer to its own question: a fail-over may bring an older one
+back. A broker that holds no answer at all is new, or was emptied: it is told unasked.
 """
 
+import contextlib
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from consumer.dataset.dataset import Dataset
-from consumer.dataset.figures import newest_ends, unbroken_ends
-from shared.broker.keys import STORED_AT, Keys
+from consumer.dataset.figures import unbroken_ends
+from shared.broker.keys import ASKED, RECORDED, STORED_AT, Keys
 from shared.market import Market
 
 log = logging.getLogger(__name__)
+
+_REFUSED_SECONDS = 30.0
 
 
 class StoredEnds:
@@ -27,29 +31,43 @@ class StoredEnds:
         self._dataset = dataset
         self._markets = markets
         self._retention_ms = retention_ms
-        self._told_after = 0
-        self.was_refused = False
+        self._not_before = 0.0
 
-    def tell(self, groups_created: int) -> None:
-        """Tell where each series ends; ``groups_created`` is how often a consumer group had to be made.
-
-        A broker whose groups had to be made is new, or has lost what nobody had stored: candles older than the newest
-        on disk, perhaps. Then it is told where the first hole is.
-        """
-        self._told_after, self.was_refused = groups_created, False
-        if groups_created:
-            ends = unbroken_ends(self._dataset, self._markets, self._retention_ms)
-        else:
-            ends = newest_ends(self._dataset, self._markets)
+    def answer(self, now: float) -> None:
+        """Look at the disk, and tell, of each market of which somebody asks."""
+        if now < self._not_before:
+            return
         for market in self._markets:
-            found: Any = {series.field: end_ms for series, end_ms in ends.items() if series.market is market}
-            try:
-                self._client.hset(self._keys.stored(market), mapping=found | {STORED_AT: time.time_ns() // 1_000_000})
-            except ResponseError as error:  # a broker that is full can still be read: try again later
-                log.debug("what is stored cannot be told: %s", error)
-                self.was_refused = True
+            asked, told = self._client.hmget(self._keys.stored(market), ASKED, STORED_AT)
+            if told is None or asked not in (None, told):
+                self._tell(market, asked or b"-", now)
 
-    def tell_again(self, groups_created: int) -> None:
-        """Tell once more if a group had to be made since the last time."""
-        if groups_created > self._told_after and not self.was_refused:
-            self.tell(groups_created)
+    def add_new(self) -> None:
+        """Tell of series that have come to the disk by another way than the broker, such as a backfill."""
+        for market in self._markets:
+            told = {name.decode() for name in self._client.hkeys(self._keys.stored(market))}
+            new = self._found(market, told) if STORED_AT in told else {}
+            if new:
+                with contextlib.suppress(ResponseError):  # a broker that is full: they begin as new ones
+                    self._client.hset(self._keys.stored(market), mapping=new)
+
+    def _tell(self, market: Market, question: bytes, now: float) -> None:
+        """Answer a question that was asked before the disk is looked at; one that is asked meanwhile stays."""
+        key, found = self._keys.stored(market), self._found(market)
+        told = {name.decode() for name in self._client.hkeys(key)} - {ASKED}
+        pipeline = self._client.pipeline(transaction=True)
+        if told - found.keys():
+            pipeline.hdel(key, *told - found.keys())
+        pipeline.hset(key, mapping=found | {STORED_AT: question})
+        try:
+            pipeline.execute()
+        except ResponseError as error:  # a broker that is full can still be read: try again later
+            log.debug("what is stored cannot be told: %s", error)
+            self._not_before = now + _REFUSED_SECONDS
+
+    def _found(self, market: Market, told: Collection[str] = ()) -> dict[Any, Any]:
+        """The fields of those of a market's series that are on disk and not told yet."""
+        series = [one for one in self._dataset.series() if one.market is market and one.field not in told]
+        ends = unbroken_ends(self._dataset, series, self._retention_ms)
+        found = {one.field: end.end_ms for one, end in ends.items()}
+        return found | {f"{RECORDED}{one.field}": 1 for one, end in ends.items() if end.is_recorded}

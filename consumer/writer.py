@@ -56,6 +56,7 @@ ROLE = "writer"
 _BLOCK_MS = 400  # how long a read waits for entries, and so how soon a signal is noticed
 _READ_COUNT = 2000
 _TRIM_SECONDS = 30.0
+_ANSWER_SECONDS = 1.0  # between two looks whether a producer asks what is on disk
 _REFILL_SECONDS = 2.0  # between two looks at what was quarantined
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
@@ -120,6 +121,7 @@ class Writer:
         )
         self._journal = Journal(writer.log_candles, clock)
         self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
+        self._answer_timer = _Timer(_ANSWER_SECONDS)
         self._claim_timer, self._refill_timer = _Timer(writer.claim_seconds / 2), _Timer(_REFILL_SECONDS)
         self._one_by_one = self._stopping = False
 
@@ -178,7 +180,7 @@ class Writer:
         self.reader.create_groups()
         if is_first:
             self._one_by_one = self._crashes.count_start()  # counted anew if telling fails: that harms nobody
-            self._stored.tell(self.reader.groups_created)
+            self._stored.add_new()
             log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
 
     def start_over(self) -> None:
@@ -260,9 +262,8 @@ class Writer:
             remove_dead(self._client, self._keys, self._markets, group, self.consumer, _DEAD_AFTER * claim_ms)
         if self._trim_timer.ring(now):
             trim(self._client, self._keys, self._markets, self._retention_ms)
-            if self._stored.was_refused:
-                self._stored.tell(self.reader.groups_created)
-        self._stored.tell_again(self.reader.groups_created)
+        if self._answer_timer.ring(now):
+            self._stored.answer(now)
         if self._refill_timer.ring(now):
             self._refiller.start()
         self._beat()

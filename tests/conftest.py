@@ -45,6 +45,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("candlewick")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the model of producers and brokers is searched, and where the search begins."""
+    parser.addoption("--model-steps", type=int, default=20_000)
+    parser.addoption("--model-seed", type=int, default=1)
+
+
 LONG = ("test_complete.py", "test_refused.py")  # a minute or so a test, most of it spent waiting
 
 

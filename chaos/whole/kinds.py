@@ -10,8 +10,10 @@ from redis.exceptions import RedisError
 
 from chaos.whole.pipeline import BY_PATTERN, CLAIM_SECONDS, HOLES, INTERVALS, Pipeline
 from chaos.whole.processes import Part
+from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.interval import Interval
+from shared.market import Market
 
 if TYPE_CHECKING:
     from chaos.whole.faults import Faults
@@ -150,6 +152,19 @@ def _flush(faults: "Faults") -> bool:
     return True
 
 
+def _delete_stream(faults: "Faults") -> bool:
+    """One market's stream goes, and with it its group; what else the broker holds of the market stays."""
+    if faults.any_of([faults.pipeline.broker]) is None:
+        return False
+    keys = Keys(faults.pipeline.settings.broker.prefix)
+    try:
+        with faults.pipeline.client() as client:
+            client.delete(keys.candles(faults.rng.choice(tuple(Market))))
+    except (RedisError, OSError):
+        return False
+    return True
+
+
 def _fail_over(faults: "Faults") -> bool:
     """A replica begins to follow, and is promoted soon, however far it has come."""
     if faults.any_of([faults.pipeline.broker]) is None or not faults.pipeline.begin_standby():
@@ -172,11 +187,10 @@ def _broker(pipeline: Pipeline) -> Sequence[Part]:
 
 LOSSES: Sequence[Kind] = (
     Kind("broker flushed", 0.1, _flush),
+    Kind("stream deleted", 0.1, _delete_stream),
     Kind("fail-over to a replica that lags", 0.15, _fail_over),
 )
-"""The broker loses what it had answered for. Not among ``KINDS``: a producer publishes again what it remembers, and
-what a producer knew that was killed at the same time is known to nobody. ``*LOSSES`` there switches them on.
-"""
+"""The broker loses what it had answered for."""
 
 KINDS: Sequence[Kind] = (
     Kind("producer killed", 1.2, _kill(_producers)),
@@ -212,6 +226,7 @@ KINDS: Sequence[Kind] = (
     Kind("storm of faults at the exchange", 0.15, _storm),
     Kind("symbol listed", 0.2, _list),
     Kind("symbol delisted", 0.1, _delist),
+    *LOSSES,
 )
 
 KILLS = ("producer killed", "writer killed", "broker killed")

@@ -160,6 +160,8 @@ class Pipeline:
         with self.client() as client:
             for market in Market:
                 stream = keys.candles(market)
+                if not client.exists(stream):  # it was deleted at last, and nobody has published since
+                    continue
                 last = client.xinfo_groups(stream)[0]["last-delivered-id"].decode()
                 count += client.xpending(stream, group)["pending"] + len(client.xrange(stream, min=f"({last}"))
         return count

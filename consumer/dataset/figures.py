@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,18 +51,24 @@ def newest_ends(dataset: Dataset, markets: Iterable[Market]) -> dict[Series, int
     return {series: end_ms for series, end_ms in ends.items() if end_ms is not None}
 
 
-def unbroken_ends(dataset: Dataset, markets: Iterable[Market], back_ms: int) -> dict[Series, int]:
-    """Up to where every series is stored without a hole, in UTC ms: what a broker has lost of it opens later.
+class StoredEnd(NamedTuple):
+    """Up to where a series is stored without a hole, in UTC ms, and whether a producer records it, by its facts."""
 
-    A hole is looked for up to ``back_ms`` before the newest candle; older ones are no broker's loss.
+    end_ms: int
+    is_recorded: bool
+
+
+def unbroken_ends(dataset: Dataset, series: Iterable[Series], back_ms: int) -> dict[Series, StoredEnd]:
+    """Up to where each series is stored without a hole: what a broker has lost of it opens later.
+
+    A hole is looked for up to ``back_ms`` before the newest candle; older ones are no broker's loss. A series without
+    a candle is left out.
     """
-    return {
-        series: _unbroken_end(dataset, series, newest_ms - back_ms, newest_ms)
-        for series, newest_ms in newest_ends(dataset, markets).items()
-    }
+    newest = {one: dataset.newest_end_ms(one) for one in series}
+    return {one: _unbroken_end(dataset, one, end - back_ms, end) for one, end in newest.items() if end is not None}
 
 
-def _unbroken_end(dataset: Dataset, series: Series, from_ms: int, to_ms: int) -> int:
+def _unbroken_end(dataset: Dataset, series: Series, from_ms: int, to_ms: int) -> StoredEnd:
     coverage = Coverage(series.interval, from_ms)
     for partition in dataset.partitions(series):
         if partition.span.end_ms > from_ms:
@@ -77,4 +84,4 @@ def _unbroken_end(dataset: Dataset, series: Series, from_ms: int, to_ms: int) ->
         coverage.add_absent(*span)
     began_ms = first_ms if metadata.began_ms is None else metadata.began_ms
     gaps = coverage.gaps(to_ms, max(from_ms, began_ms))
-    return gaps[0].begin_ms if gaps else to_ms
+    return StoredEnd(gaps[0].begin_ms if gaps else to_ms, metadata.is_recorded)

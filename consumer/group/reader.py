@@ -39,12 +39,10 @@ class EntryReader:
     The client is the reader's own, with a time-out of at least twice the longest ``block_ms``.
 
     Attributes:
-        groups_created: how often a group was made: of a new stream, or again of one that had lost it.
         lost: pending entries that somebody removed from the stream before they were written.
     """
 
     def __init__(self, client: SyncClient, keys: Keys, markets: Sequence[Market], group: str, consumer: str) -> None:
-        self.groups_created = 0
         self.lost = 0
         self._client: Any = client  # redis-py types its answers as whatever any protocol version may return
         self._keys = keys
@@ -82,7 +80,6 @@ class EntryReader:
                 continue
             try:
                 self._client.xgroup_create(stream, self._group, id="0", mkstream=True)
-                self.groups_created += 1
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise

@@ -30,8 +30,9 @@ return removed
 def trim(client: Any, keys: Keys, markets: Sequence[Market], retention_ms: int) -> int:
     """Drop entries older than about ``retention_ms`` by the broker's clock that no group needs; how many.
 
-    What a group has not been given, or has been given and not acknowledged, is needed. A stream without any group is
-    not trimmed: nobody has read it.
+    What a group has not been given, or has been given and not acknowledged, is needed. The last entry that it was given
+    stays: where a stream begins behind it, somebody else has cut it (``producers.publish.continuity``). A stream
+    without any group is not trimmed: nobody has read it.
     """
     oldest = EntryId(broker_time_ms(client) - retention_ms, 0)
     return sum(_trim(client, keys.candles(market), oldest) for market in markets)
@@ -61,7 +62,7 @@ def _trim(client: Any, stream: str, oldest: EntryId) -> int:
     if not groups or oldest.milliseconds <= 0:
         return 0
     for group in groups:
-        oldest = min(oldest, EntryId.parse(group["last-delivered-id"]).next)
+        oldest = min(oldest, EntryId.parse(group["last-delivered-id"]))
         first_pending = client.xpending(stream, group["name"])["min"]
         if first_pending:
             oldest = min(oldest, EntryId.parse(first_pending))

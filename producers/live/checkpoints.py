@@ -2,22 +2,24 @@
 
 A producer writes, for each of its series, up to where all candles are published or absent. It never claims more than
 the broker has answered for, so a stale value only means that some candles are fetched once more. When the broker has
-lost it (a new server, a flush), the writers tell where the candles on disk end, or have their first hole
-(``Keys.stored``).
+lost it, or the stream that it speaks of (``producers.live.known``), the writers tell up to where the disk has each
+series (``Keys.stored``).
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from producers.live.known import Known, anchors, beginning_text, checkpoint_text, known
 from producers.live.selection import Change
 from producers.live.share import Share
+from producers.publish.continuity import anchor_text
 from shared.broker.client import AsyncClient
-from shared.broker.keys import STORED_AT, Keys
-from shared.candle import Series, series_of_field
+from shared.broker.entry import EntryId
+from shared.broker.keys import ASKED, Keys
+from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
 from shared.process.once import SayOnce
@@ -25,24 +27,7 @@ from shared.process.once import SayOnce
 log = logging.getLogger(__name__)
 
 _LISTED_AT = "listed-at"
-_ENDED, _BEGAN = "ended", "began"
 _ALL = Share()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the broker knows of a market's series."""
-
-    checkpoints_ms: Mapping[Series, int] = field(default_factory=dict)  # up to where each is published without a gap
-    ended: frozenset[Series] = frozenset()
-    began_ms: Mapping[Series, int] = field(default_factory=dict)  # when those began that have no checkpoint yet
-    stored_to_ms: Mapping[Series, int] | None = None  # where its candles on disk end; None: no writer has said
-    listed_ms: int | None = None  # exchange time when this share last looked its symbols up; None: never
-
-    def is_new(self, series: Series) -> bool:
-        """Whether nobody knows where a series continues."""
-        is_stored = series in (self.stored_to_ms or {}) and series not in self.began_ms
-        return series not in self.checkpoints_ms and not is_stored
 
 
 class Checkpoints:
@@ -57,59 +42,82 @@ class Checkpoints:
         self._keys = keys
         self._market = market
         self._source = source  # said again with everything else that a broker may have lost
-        self._saved: dict[str, str] = {}
+        self._saved: dict[Series, tuple[int, bool]] = {}  # what was written last, and whether it was an end
+        self._listed_ms = 0
         self._warn = SayOnce(log.warning)
 
     async def load(self) -> Known:
         """What is known now."""
-        found = _text(await self._client.hgetall(self._keys.checkpoints(self._market)))
-        stored = _text(await self._client.hgetall(self._keys.stored(self._market)))
-        published_to: dict[Series, int] = {}
-        began: dict[Series, int] = {}
-        ended = set()
-        for name, value in found.items():
-            series = series_of_field(self._market, name)
-            time_text, _, state = value.partition(" ")
-            if series is not None and time_text.isdigit():
-                (began if state == _BEGAN else published_to)[series] = int(time_text)
-                if state == _ENDED:
-                    ended.add(series)
-        every_listed = [value for name, value in found.items() if name.startswith(_LISTED_AT) and value.isdigit()]
+        keys, market = self._keys, self._market
+        found = _text(await self._client.hgetall(keys.checkpoints(market)))
+        stored = _text(await self._client.hgetall(keys.stored(market)))
+        standing = await self._standing(sorted(anchors(found)))
+        every_listed = [value for name, value in found.items() if name.startswith(_LISTED_AT) and value.isdecimal()]
         listed = found.get(self._listed_at) or min(every_listed, key=int, default="")  # the parts were others before
-        ends = {series_of_field(self._market, name): int(value) for name, value in stored.items() if value.isdigit()}
-        stored_to = {series: end_ms for series, end_ms in ends.items() if series is not None}
-        return Known(
-            published_to,
-            frozenset(ended),
-            began,
-            stored_to if STORED_AT in stored else None,
-            int(listed) if listed.isdigit() else None,
-        )
+        return known(market, found, stored, standing, listed)
+
+    async def _standing(self, named: Sequence[str]) -> set[str]:
+        """Which of these anchors prove the stream: their entry is there, and nobody has deleted any since."""
+        stream = self._keys.candles(self._market)
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.xinfo_stream(stream)
+        ids = [anchor.partition(":")[0] for anchor in named]
+        for number in ids:
+            pipeline.xrange(stream, min=number, max=number)
+        found, *pages = await pipeline.execute(raise_on_error=False) if named else [{}]
+        for answer in (found, *pages):
+            if isinstance(answer, BaseException):
+                if str(answer).startswith("no such key"):
+                    return set()
+                raise answer
+        max_deleted = EntryId.parse(found.get("max-deleted-entry-id", b"0-0"))
+        return {
+            anchor
+            for anchor, page in zip(named, pages, strict=True)
+            if page and anchor == anchor_text(EntryId.parse(page[0][0]), page[0][1], max_deleted)
+        }
+
+    async def ask_disk(self, question: str) -> None:
+        """Let a writer look up to where the disk has each series; it answers with the question (``Known.answered``)."""
+        await self._client.hset(self._keys.stored(self._market), mapping={ASKED: question})
 
     async def save(
-        self, checkpoints_ms: Mapping[Series, int], ended: Mapping[Series, int], listed_ms: int, *, everything: bool
+        self,
+        checkpoints_ms: Mapping[Series, int],
+        ended: Mapping[Series, int],
+        since_ms: Mapping[Series, int],
+        anchor: str,
+        listed_ms: int,
+        *,
+        everything: bool,
     ) -> None:
         """Write what has changed since the last time, or ``everything``: the broker may have lost what it had.
 
-        ``ended`` are the series that ended, with where they did. ``listed_ms`` is the exchange's time when symbols were
-        last looked up of which all have begun; 0: unchanged.
+        ``ended`` are the series that ended, with where they did; ``since_ms`` tells since when series are recorded.
+        ``anchor`` is the entry that proves the stream; while that has none, nothing is published. ``listed_ms`` is the
+        exchange's time when symbols were last looked up of which all have begun; 0: unchanged.
         """
-        wanted = {series.field: str(time_ms) for series, time_ms in checkpoints_ms.items()}
-        wanted |= {series.field: f"{time_ms} {_ENDED}" for series, time_ms in ended.items()}
-        if listed_ms:
-            wanted[self._listed_at] = str(listed_ms)
-        changed = {name: value for name, value in wanted.items() if everything or self._saved.get(name) != value}
+        wanted = {series: (time_ms, False) for series, time_ms in checkpoints_ms.items() if anchor}
+        wanted |= {series: (time_ms, True) for series, time_ms in ended.items() if anchor}
+        changed = {series: what for series, what in wanted.items() if everything or self._saved.get(series) != what}
+        values = {
+            series.field: checkpoint_text(time_ms, anchor, since_ms.get(series), ended=is_end)
+            for series, (time_ms, is_end) in changed.items()
+        }
+        if listed_ms and (everything or listed_ms != self._listed_ms):
+            values[self._listed_at] = str(listed_ms)
         if everything and self._source:
             await self._client.set(self._keys.sources(self._market), self._source, nx=True)
-        if changed:
-            await self._client.hset(self._keys.checkpoints(self._market), mapping=changed)  # type: ignore[arg-type] # invariant
+        if values:
+            await self._client.hset(self._keys.checkpoints(self._market), mapping=values)  # type: ignore[arg-type] # invariant
             self._saved |= changed
+            self._listed_ms = listed_ms or self._listed_ms
 
     async def note_beginnings(self, began_ms: Mapping[Series, int]) -> None:
         """Write down when series began that have no checkpoint yet: should we die now, they began then."""
         pipeline = self._client.pipeline(transaction=False)
         for series, time_ms in began_ms.items():
-            pipeline.hsetnx(self._keys.checkpoints(self._market), series.field, f"{time_ms} {_BEGAN}")
+            pipeline.hsetnx(self._keys.checkpoints(self._market), series.field, beginning_text(time_ms))
         await pipeline.execute()
 
     async def changes(self) -> list[Change]:

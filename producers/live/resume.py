@@ -1,8 +1,12 @@
 """Where each series continues after a start, and what ended while nobody listened.
 
-In this order: at its checkpoint; where its candles on disk end, or have their first hole, if the broker has forgotten;
-when the list was last read without a symbol that is traded now; as far back as ``history`` says, or now. Only the first
-start of a series looks back.
+In this order: at its checkpoint; where its candles on disk end, or have their first hole, if the broker has lost it or
+the stream that it speaks of; when the list was last read without a symbol that is traded now; as far back as
+``history`` says, or now. Only the first start of a series looks back.
+
+A broker may lose a stream at any time (``doubt``). What this process published it publishes again; what an earlier life
+published, and no writer has stored, nobody holds. So each series continues once more where the disk has it, and until
+a writer has told where that is, no checkpoint is written.
 
 When a symbol began to be traded, no field of a listing tells for sure: dates are wrong or missing, a status may come
 early or late, a name may come back. So whatever was not traded at the last reading is asked for from that reading on,
@@ -12,6 +16,9 @@ the symbol had a kline then.
 
 import logging
 import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -20,7 +27,8 @@ from producers.exchange.clock import ExchangeClock
 from producers.exchange.page import Page
 from producers.exchange.rest import RestClient
 from producers.gaps.intake import Intake
-from producers.live.checkpoints import Checkpoints, Known
+from producers.live.checkpoints import Checkpoints
+from producers.live.known import Known
 from producers.live.selection import Selection
 from shared.broker.client import CONNECTION_ERRORS
 from shared.candle import Series
@@ -60,8 +68,12 @@ class Resume:
         self._added: dict[Series, _Added] = {}
         self._last_life: Known | None = None
         self._traded_then: dict[str, bool] = {}  # what the exchange said of symbols and the last life's list
-        self._unsure: set[Series] = set()
+        self._since_ms: dict[Series, int] = {}
+        self._unsure: set[Series] = set()  # no checkpoint of these before a writer has told what is on disk
+        self._question = ""  # what writers were asked last, and for which series
+        self._asked_for: set[Series] = set()
         self._has_looked_back = False
+        self._finished: set[Series] = set()  # what ended while nobody listened, and was taken up to be ended
 
     @property
     def knows_last_life(self) -> bool:
@@ -81,6 +93,19 @@ class Resume:
             if series not in self._unsure and (published_to := self._tracker.checkpoint(series)) is not None
         }
 
+    @property
+    def since_ms(self) -> Mapping[Series, int]:
+        """Since when series are recorded, as far as that is known."""
+        return self._since_ms
+
+    def doubt(self) -> None:
+        """The broker may have lost what earlier lives published: ask the disk where every series continues."""
+        self._unsure.update(self._tracker.series)
+        self._has_looked_back = False
+        self._asked_for.clear()
+        self._finished.clear()
+        self._intake.ended.clear()
+
     def add(self, series: Series) -> None:
         """A series has come to be wanted now, by the list as it was read last."""
         symbols = self._selection.symbols
@@ -97,14 +122,14 @@ class Resume:
             since_ms = self._added[series].at_ms or self._clock.heard_since_ms or now_ms
             self._tracker.expect(series, min(since_ms, now_ms))
         try:
-            known = await self._checkpoints.load()
+            known = await self._load(new)
             if new:
                 await self._checkpoints.note_beginnings({series: self._tracker.began_ms(series) for series in new})
         except (*CONNECTION_ERRORS, RedisError) as error:
             log.debug("where to continue is not known yet: %s", error)
             return
         self._last_life = self._last_life or known
-        self._believe_the_disk(known)
+        self._believe_the_disk(known, now_ms)
         try:
             for series in sorted(new, key=known.is_new):  # those first that nobody has to be asked about
                 await self._resume(series, known, now_ms)
@@ -113,31 +138,55 @@ class Resume:
             return
         if looks_back:
             self._finish_what_ended(known, now_ms)
-            self._has_looked_back = True
+            self._has_looked_back = known.stored_to_ms is not None
+
+    async def _load(self, new: Sequence[Series]) -> Known:
+        """What the broker knows; of the disk, where that decides, only what writers have answered to our question."""
+        known = await self._checkpoints.load()
+        needing = self._unsure | {series for series in new if self._needs_disk(series, known)}
+        if not self._has_looked_back and self._selection.symbols.by_symbol is not None:
+            needing |= known.doubtful_ms.keys()
+        if not needing:
+            return known
+        is_overwritten = known.asked != self._question and known.asked in ("", known.answered)
+        if not needing <= self._asked_for or (is_overwritten and known.answered != self._question):
+            self._question, self._asked_for = uuid.uuid4().hex[:12], needing
+            await self._checkpoints.ask_disk(self._question)
+        return known if known.answered == self._question else replace(known, stored_to_ms=None)
+
+    def _needs_disk(self, series: Series, known: Known) -> bool:
+        """Whether it takes a fresh look at the disk to tell where a series continues."""
+        is_start = self._added[series].was_traded is None
+        return known.needs_disk(series) or (is_start and series not in known.checkpoints_ms)
 
     async def _resume(self, series: Series, known: Known, now_ms: int) -> None:
         """Tell the tracker from where on a series is expected, unless that has to wait for a writer or the exchange."""
         checkpoint_ms = known.checkpoints_ms.get(series)
-        stored_to = (known.stored_to_ms or {}).get(series)
+        began_ms = known.began_ms.get(series)
+        if series in known.since_ms:
+            self._since_ms[series] = known.since_ms[series]
         if checkpoint_ms is not None:
             self._tracker.resume(series, checkpoint_ms)
             if series in known.ended:
                 self._note_beginning(series, checkpoint_ms, now_ms)
             return
-        began_ms = known.began_ms.get(series)
-        if stored_to is not None and began_ms is None:
-            self._tracker.resume(series, stored_to)
-            self._note_beginning(series, stored_to, now_ms)
+        is_known = began_ms is None and not known.is_new(series)
+        if is_known and known.stored_to_ms is not None:
+            self._note_beginning(series, self._tracker.resume(series, known.safe_ms(series)), now_ms)
             return
         if known.stored_to_ms is None:
             if time.monotonic() - self._began_at < _WRITER_SECONDS:
                 return
             self._unsure.add(series)
-        starts = (await self._first_start_ms(series, now_ms), began_ms, stored_to)
+        if is_known:
+            self._tracker.resume(series, known.doubtful_ms[series])
+            return
+        starts = (await self._first_start_ms(series, now_ms), began_ms, known.safe_ms(series))
         from_ms = min((start for start in starts if start is not None), default=None)
         self._note_beginning(series, self._tracker.resume(series, from_ms, may_begin_later=True), now_ms)
 
     def _note_beginning(self, series: Series, from_ms: int, now_ms: int) -> None:
+        self._since_ms[series] = min(from_ms, self._since_ms.get(series, from_ms))
         self._intake.take_fact(SeriesFact(series, FactKind.BEGAN, from_ms, from_ms, now_ms))
 
     async def _first_start_ms(self, series: Series, now_ms: int) -> int | None:
@@ -165,26 +214,30 @@ class Resume:
         self._traded_then[series.symbol] = was_traded
         return was_traded
 
-    def _believe_the_disk(self, known: Known) -> None:
-        """Series that began before any writer had spoken continue from the disk after all."""
+    def _believe_the_disk(self, known: Known, now_ms: int) -> None:
+        """Series of which the broker did not know, or may have lost something, continue from the disk after all."""
         if known.stored_to_ms is None:
             return
-        for series in self._unsure:
-            stored_to = known.stored_to_ms.get(series)
-            if stored_to is not None and series in self._tracker:
-                self._tracker.resume(series, stored_to)
+        for series in sorted(self._unsure):
+            since_ms = self._since_ms.get(series)
+            from_ms = known.stored_to_ms.get(series, since_ms)
+            if from_ms is not None and series in self._tracker and self._tracker.is_resumed(series):
+                self._note_beginning(series, self._tracker.resume(series, from_ms), now_ms)
         self._unsure.clear()
 
     def _finish_what_ended(self, known: Known, now_ms: int) -> None:
         """Series that ended while nobody listened: fetch what is missing of them and note their end."""
         selection = self._selection
-        for series, checkpoint_ms in known.checkpoints_ms.items():
+        by_disk = {*known.doubtful_ms, *known.recorded} if known.stored_to_ms is not None else set()
+        for series in sorted(by_disk | known.checkpoints_ms.keys()):
             listing = selection.listing(series)
-            if series in selection.wanted or series in known.ended or series not in selection.share:
+            is_done = series in known.ended or series in self._finished or series in self._tracker
+            if is_done or series in selection.wanted or series not in selection.share:
                 continue
             if listing is not None and not listing.is_recorded:
+                self._finished.add(series)
                 self._tracker.expect(series, now_ms)
-                self._tracker.resume(series, checkpoint_ms)
+                self._tracker.resume(series, known.checkpoints_ms.get(series, known.safe_ms(series)))
                 reason = f"its status is {listing.status}"
                 for fact in self._tracker.end(series, now_ms, reason, with_open=True):  # it may be its last
                     self._intake.take_fact(fact)

@@ -19,6 +19,7 @@ from producers.live.checkpoints import Checkpoints
 from producers.live.connections import CandleListener
 from producers.live.resume import Resume
 from producers.live.selection import Selection
+from producers.publish.continuity import Finding
 from producers.publish.verify import StreamVerifier
 from shared.broker.client import CONNECTION_ERRORS
 from shared.errors import RestRefusedError, RestUnavailableError
@@ -59,6 +60,7 @@ class SeriesSet:
         self._clock = clock
         self._resume = Resume(selection, checkpoints, rest, clock, intake)
         self._list_at = self._everything_at = 0.0
+        self._has_looked = False  # what is read of the broker before the first look may be lost unseen
         self._list_delays = backoff(_RETRY_LIST_SECONDS, selection.symbols_seconds)
         self._warn = SayOnce(log.warning)
         self._warn_name = SayOnce(log.warning)
@@ -74,27 +76,50 @@ class SeriesSet:
                 if due:
                     await self._read_list(now_ms)
                 await self._apply(now_ms)
-            await self._resume.look()
+            if self._has_looked or await self._look() is not None:
+                await self._resume.look()
             await self.save()
             await asyncio.sleep(look_seconds)
 
     async def save(self) -> None:
-        """Write the checkpoint of every series to the broker; while it is away, nothing happens."""
+        """Write the checkpoint of every series to the broker; while it is away, nothing happens.
+
+        What is written was known before the look that proves it, and names that look's anchor: whatever the broker
+        loses meanwhile, the next life can tell.
+        """
         if not self._resume.knows_last_life:
             return
+        checkpoints_ms, ended = self._resume.checkpoints(), dict(self._intake.ended)
+        if await self._look() is not Finding.WHOLE:
+            return  # published again first
+        everything = time.monotonic() >= self._everything_at
+        # the next life must still know what is newly listed: no time of the list before all have begun
+        listed_ms = self._selection.symbols.listed_ms if self._resume.is_complete else 0
+        since_ms, anchor = self._resume.since_ms, self._verifier.anchor
         try:
-            everything = await self._verifier.look() or time.monotonic() >= self._everything_at
-            # the next life must still know what is newly listed: no time of the list before all have begun
-            listed_ms = self._selection.symbols.listed_ms if self._resume.is_complete else 0
-            await self._checkpoints.save(
-                self._resume.checkpoints(), self._intake.ended, listed_ms, everything=everything
-            )
+            await self._checkpoints.save(checkpoints_ms, ended, since_ms, anchor, listed_ms, everything=everything)
         except _BROKER_AWAY as error:
             log.debug("checkpoints are not written: %s", error)
             self._everything_at = 0.0
             return
         if everything:
             self._everything_at = time.monotonic() + _EVERYTHING_SECONDS
+
+    async def _look(self) -> Finding | None:
+        """Look at the stream, and conclude what is to be concluded; None while the broker is away."""
+        try:
+            finding = await self._verifier.look()
+        except _BROKER_AWAY as error:
+            log.debug("the stream cannot be looked at: %s", error)
+            self._everything_at = 0.0
+            return None
+        self._has_looked = True
+        if finding is not Finding.WHOLE:
+            self._everything_at = 0.0
+        if finding is Finding.BROKEN:
+            log.warning("the broker lost what earlier lives published, perhaps: asking what is on disk")
+            self._resume.doubt()
+        return finding
 
     async def _read_changes(self) -> bool:
         """Read what ``candlewick symbols`` asked for; whether it is something new."""

@@ -1,31 +1,28 @@
 """Whether the stream still holds what the broker answered for, and what to do when it does not.
 
-A broker that is replaced by a replica that was behind, starts again without the tail of its log, or is emptied, has
-taken candles and lost them. Nobody hears of it: the connection just works again. So every look asks in one transaction
-which server this is and which history it has (its replication id changes with a fail-over), how many entries the stream
-was ever given, up to where the writers have stored it, and whether the oldest and the newest entry of the resend buffer
-still stand there. What is stored is forgotten.
-
-All that is kept is compared with the stream, entry by entry, and published again where it is missing, when the server
-or its history is another, one of those entries is gone, the stream was given fewer entries than we know of (it was
-emptied, and what came after may be stored already), or a pipeline was cut off. A server that came back unfit (it
-evicts, say) is as fatal as it would be at the start.
+Every look asks in one transaction what ``producers.publish.continuity`` needs: which server this is and which history
+it has, the stream's newest entry and those that are asked for, and up to where the writers have stored it. What was
+seen to be stored is let go. When the look proves that something may be missing, or a pipeline was cut off, all that is
+kept is compared with the stream, entry by entry, and published again where it is missing. A server that came back
+unfit (it evicts, say) is as fatal as it would be at the start.
 
 Until that is done, no checkpoint may be written: it would say that lost candles are published.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+import time
+from collections.abc import Sequence
+from typing import Any
 
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from producers.publish.continuity import Asked, Continuity, Finding, Seen
 from producers.publish.publisher import Account, Publisher
 from shared.broker.client import CONNECTION_ERRORS, AsyncClient, broker_name, check_server, fatal_answer
 from shared.broker.entry import EntryId, entry_fields
 from shared.broker.keys import Keys
-from shared.broker.paging import Fields, pages_async
+from shared.broker.paging import Paging, pages_async
 from shared.errors import ReplicaError
 from shared.market import Market
 from shared.process.once import SayOnce
@@ -34,16 +31,7 @@ from shared.settings.model import Settings
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-
-
-class _Seen(NamedTuple):
-    """What the broker is and holds, at one moment."""
-
-    server: str  # which server it is, and which history it has
-    entries_added: int  # how many entries the stream was ever given
-    last_id: EntryId  # of the last of them
-    first_unstored: EntryId
-    found: dict[EntryId, Fields]  # those of the asked entries that are there
+_MAX_PAGE = 2000  # entries that are let go in one transaction
 
 
 class StreamVerifier:
@@ -64,17 +52,27 @@ class StreamVerifier:
         self._publisher = publisher
         self._account = account
         self._looking = asyncio.Lock()
-        self._server, self._entries_added, self._last_id = "", 0, EntryId(0, 0)
-        self._cut_offs_seen = 0
-        self._may_have_lost = False
+        self._continuity = Continuity(publisher.resend)
+        self._paging = Paging()
+        self._cut_offs_seen, self._looked_at = 0, 0.0
+        self._finding = Finding.WHOLE
+
+    @property
+    def anchor(self) -> str:
+        """What proves later that the stream has kept all that it has now; empty while it has no entry."""
+        return self._continuity.anchor
 
     async def run(self) -> None:
-        """Look once a second for as long as the process lives; BrokerError when the broker came back unfit."""
+        """Look unless somebody has within a second, for as long as the process lives.
+
+        BrokerError when the broker came back unfit.
+        """
         warn = SayOnce(log.warning)
         while True:
             try:
                 async with self._looking:
-                    await self._look()
+                    if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                        await self._look()
                 warn.reset()
             except (*CONNECTION_ERRORS, RedisError) as error:
                 fatal = fatal_answer(error, self._settings)
@@ -84,50 +82,47 @@ class StreamVerifier:
                     warn("what the broker %s still holds cannot be told: %s", self._name, error)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def look(self) -> bool:
-        """Look now; whether the broker may have lost something since this was last called.
+    async def look(self) -> Finding:
+        """Look now; the worst that was found since this was last called.
 
-        When this returns, whatever it lost of what we handed over is held by the publisher again. It raises one of
+        When this returns, whatever the broker lost of what is kept is held by the publisher again. It raises one of
         ``CONNECTION_ERRORS`` or a RedisError while the broker is away or a replica, and BrokerError when it came back
         unfit.
         """
         async with self._looking:
             await self._look()
-            may_have_lost, self._may_have_lost = self._may_have_lost, False
-            return may_have_lost
+            finding, self._finding = self._finding, Finding.WHOLE
+            return finding
 
     async def _look(self) -> None:
-        resend, cut_offs = self._publisher.resend, self._publisher.cut_offs
-        edges = resend.edges
-        entries_due = self._entries_added + resend.count_after(self._last_id)
-        seen = await self._see(edges)
-        is_emptied = (
-            seen.entries_added < entries_due
-        )  # all of it may be stored, and yet checkpoints went with the stream
-        is_another = bool(self._server) and seen.server != self._server
-        is_gone = any(
-            number >= seen.first_unstored and seen.found.get(number) != entry_fields(item)
-            for number, item in edges.items()
-        )
-        if cut_offs != self._cut_offs_seen or is_emptied or is_another or is_gone:
-            self._may_have_lost = True
-            self._cut_offs_seen = -1  # until it has been compared whole
-            await self._compare()
-            self._cut_offs_seen = cut_offs  # what was cut off since is seen by the next look
-        self._server, self._entries_added, self._last_id = seen.server, seen.entries_added, seen.last_id
-        resend.forget_before(seen.first_unstored)
+        self._looked_at, asked = time.monotonic(), None
+        while asked is None or self._continuity.ask().stored is not None:  # something is stored that is still kept
+            cut_offs, asked = self._publisher.cut_offs, self._continuity.ask()
+            seen = await self._see(asked)
+            finding = self._continuity.take(asked, seen)
+            if finding is not Finding.WHOLE or cut_offs != self._cut_offs_seen:
+                self._finding = max(self._finding, finding, Finding.COMPARE)
+                self._cut_offs_seen = -1  # until it has been compared whole
+                # the publisher's connection may lead to another server than this one
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+                await self._compare()
+                self._cut_offs_seen = cut_offs  # what was cut off since is seen by the next look
+            self._publish_again(self._continuity.settle(seen))
 
-    async def _see(self, edges: Iterable[EntryId]) -> _Seen:
+    async def _see(self, asked: Asked) -> Seen:
         pipeline = self._client.pipeline(transaction=True)
         pipeline.info()
         pipeline.xinfo_stream(self._stream)
         pipeline.xinfo_groups(self._stream)
         pipeline.xpending(self._stream, self._group)
-        for number in edges:
+        for number in asked.ids:
             pipeline.xrange(self._stream, min=f"{number}", max=f"{number}")
+        count = self._paging.next_count(_MAX_PAGE)
+        if asked.stored is not None:
+            pipeline.xrange(self._stream, min=f"{asked.stored[0]}", max=f"({asked.stored[1]}", count=count)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
-        info, stream, groups, pending, *found = answers
-        for answer in (info, *found):
+        info, stream, groups, pending, *pages = answers
+        for answer in (info, *pages):
             if isinstance(answer, BaseException):
                 raise answer
         for answer in (stream, groups, pending):  # may be missing, and nothing else may be wrong
@@ -137,13 +132,21 @@ class StreamVerifier:
             check_server(info, self._name)
         except ReplicaError as error:
             raise ReadOnlyError(str(error)) from None
+        covered_end = EntryId(0, 0)
+        if asked.stored is not None:
+            self._paging.note_answer(pages[-1])
+            is_full = len(pages[-1]) == count
+            covered_end = EntryId.parse(pages[-1][-1][0]).next if is_full else asked.stored[1]
         stream = {} if isinstance(stream, BaseException) else stream
-        return _Seen(
+        oldest, newest = stream.get("first-entry"), stream.get("last-entry")
+        return Seen(
             server=f"{info.get('run_id', '')} {info.get('master_replid', '')}",
-            entries_added=int(stream.get("entries-added", 0)),
-            last_id=EntryId.parse(stream.get("last-generated-id", b"0-0")),
+            oldest=EntryId.parse(oldest[0]) if oldest else None,
+            newest=(EntryId.parse(newest[0]), newest[1]) if newest else None,
+            max_deleted=EntryId.parse(stream.get("max-deleted-entry-id", b"0-0")),
             first_unstored=self._first_unstored(groups, pending),
-            found={EntryId.parse(number): fields for page in found for number, fields in page},
+            found={EntryId.parse(number): fields for page in pages for number, fields in page},
+            covered_end=covered_end,
         )
 
     def _first_unstored(self, groups: Any, pending: Any) -> EntryId:
@@ -158,23 +161,26 @@ class StreamVerifier:
     async def _compare(self) -> None:
         """Hand to the publisher again what the stream does not hold of what is kept."""
         expected = dict(self._publisher.resend.items)
-        if not expected:
-            return
         missing = set(expected)
-        async for page in pages_async(self._client, self._stream, f"{min(expected)}", f"{max(expected)}"):
-            for text, fields in page:
-                number = EntryId.parse(text)
-                item = expected.get(number)  # another server may have given the same id to something else
-                if item is not None and fields == entry_fields(item):
-                    missing.discard(number)
-        lost, forgotten = self._publisher.resend.take_lost([number for number in expected if number in missing])
+        if expected:
+            async for page in pages_async(self._client, self._stream, f"{min(expected)}", f"{max(expected)}"):
+                for text, fields in page:
+                    number = EntryId.parse(text)
+                    item = expected.get(number)  # another server may have given the same id to something else
+                    if item is not None and fields == entry_fields(item):
+                        missing.discard(number)
+        self._publish_again([number for number in expected if number in missing])
+
+    def _publish_again(self, missing: Sequence[EntryId]) -> None:
+        """Hand to the publisher again what the stream has lost, and tell the account what is kept no longer."""
+        lost, forgotten = self._publisher.resend.take_lost(missing)
         for item in lost:
             self._account.mark_unpublished(item)
         for series, span in forgotten.items():
             self._account.mark_lost(series, *span)
-        self._publisher.put_again(lost)
-        self.published_again += len(lost)
         if lost:
+            self._publisher.put_again(lost)
+            self.published_again += len(lost)
             log.warning("the broker lost %d candles and facts that it had taken: they are published again", len(lost))
         if forgotten:
             log.warning("it may have lost older candles of %d series: they are fetched again", len(forgotten))

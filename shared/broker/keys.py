@@ -4,8 +4,17 @@ from dataclasses import dataclass
 
 from shared.market import Market
 
+ASKED = "asked"
+"""Field of ``Keys.stored``: a producer's question up to where the disk has each series, a word of its own."""
+
 STORED_AT = "stored-at"
-"""Field of ``Keys.stored`` that a writer sets when it has said all it found; no series is called so."""
+"""Field of ``Keys.stored`` that a writer sets when it has said all it found: the question that it looked for, if any.
+
+Where it is missing, or is not what is asked, a writer looks at the disk and says what it finds. No series is called so.
+"""
+
+RECORDED = "recorded "
+"""Before a series' field: one more field of ``Keys.stored``, of each series that a producer records, by its facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +28,7 @@ class Keys:
     | candles | stream | producers; ``dead-letters requeue`` | writers (group), refill, replay, verify, ``status`` |
     | dead_letters | stream | writers; ``dead-letters requeue``, ``drop`` | ``dead-letters``, ``status`` |
     | checkpoints | hash | producers | producers when a series is new, ``symbols`` |
-    | stored | hash | writers | producers when a series is new |
+    | stored | hash | writers; producers ask (``ASKED``) | producers: new series, a lost stream |
     | symbols | hash | ``candlewick symbols`` | producers, ``symbols`` |
     | crash_count | hash | one writer | the same writer |
     | sources | string, a source a line | producers, writers, whoever is first | producers, writers, replay |
@@ -41,7 +50,7 @@ class Keys:
         return f"{self.prefix}:progress:{{{market}}}"
 
     def stored(self, market: Market) -> str:
-        """Hash of a market's series: where its candles on disk end, or its first hole, as a writer found it."""
+        """Hash of a market's series: up to where each is on disk without a hole, as a writer found it."""
         return f"{self.prefix}:stored:{{{market}}}"
 
     def symbols(self, market: Market) -> str:

@@ -31,7 +31,7 @@ def fill(store: DataFolder, minutes: Iterable[int]) -> None:
 
 
 def unbroken(store: DataFolder, back_ms: int = 7 * DAY_MS) -> int:
-    return (unbroken_ends(store.dataset, [BTC.market], back_ms)[BTC] - JUNE_30) // MINUTE
+    return (unbroken_ends(store.dataset, [BTC], back_ms)[BTC].end_ms - JUNE_30) // MINUTE
 
 
 def test_without_a_hole_both_are_the_newest_candle_s_end(store: DataFolder) -> None:

@@ -16,15 +16,18 @@ from producers.exchange.page import Answer, Page
 from producers.exchange.symbols import Listing
 from producers.gaps.intake import Intake
 from producers.gaps.tracker import GapTracker
-from producers.live.checkpoints import Checkpoints, Known
+from producers.live.checkpoints import Checkpoints
+from producers.live.known import Known
 from producers.live.selection import Selection
 from producers.live.series_set import SeriesSet
 from producers.live.share import Share
+from producers.publish.continuity import Finding, anchor_text
 from shared.broker.client import async_client
-from shared.broker.keys import Keys
+from shared.broker.entry import EntryId
+from shared.broker.keys import ASKED, STORED_AT, Keys
 from shared.candle import Series
 from shared.errors import RestRefusedError
-from shared.interval import MINUTE_MS, Interval
+from shared.interval import DAY_MS, MINUTE_MS, Interval
 from shared.market import Market
 from shared.process.tasks import cancel
 from shared.series_fact import FactKind, SeriesFact
@@ -91,16 +94,28 @@ class Outlet:
 
 
 class NothingLost:
-    """A broker that holds everything."""
+    """A broker that holds everything, and one entry that stands in the stream."""
 
-    async def look(self) -> bool:
-        return False
+    entry_id, fields = EntryId(1, 1), {b"an": b"entry"}
+    anchor = anchor_text(entry_id, fields, EntryId(0, 0))
+
+    finding = Finding.WHOLE
+
+    async def look(self) -> Finding:
+        finding, self.finding = self.finding, Finding.WHOLE
+        return finding
 
 
 class Line(Checkpoints):
-    """Checkpoints whose reading is lost on the way while ``is_cut``."""
+    """Checkpoints whose reading is lost on the way while ``is_cut``; a writer that has spoken once answers at once."""
 
     is_cut = False
+
+    async def ask_disk(self, question: str) -> None:
+        await super().ask_disk(question)
+        stored = self._keys.stored(self._market)
+        if await self._client.hexists(stored, STORED_AT):
+            await self._client.hset(stored, STORED_AT, question)
 
     async def load(self) -> Known:
         if self.is_cut:
@@ -110,12 +125,12 @@ class Line(Checkpoints):
 
 @asynccontextmanager
 async def one_life(
-    settings: Settings, exchange: Any, share: Share = EVERYTHING
+    settings: Settings, exchange: Any, share: Share = EVERYTHING, verifier: Any = None
 ) -> AsyncIterator[tuple[SeriesSet, Line, GapTracker, list[SeriesFact]]]:
     """A set of series that is kept up to date until it is killed."""
     ears: Any = Ears()
     outlet: Any = Outlet()
-    verifier: Any = NothingLost()
+    verifier = verifier or NothingLost()
     client = async_client(settings)
     line = Line(client, Keys(settings.broker.prefix), MARKET, share)
     account = GapTracker(5000, 600_000)
@@ -133,7 +148,8 @@ async def one_life(
 @pytest.fixture
 def settings(make_settings: Callable[..., Settings], client: Any, keys: Keys) -> Settings:
     """Everything that is listed is recorded; a writer has said that nothing is on disk."""
-    client.hset(keys.stored(MARKET), "stored-at", 1)
+    client.hset(keys.stored(MARKET), STORED_AT, "-")
+    client.xadd(keys.candles(MARKET), NothingLost.fields, id=str(NothingLost.entry_id))
     return make_settings(
         record=[{"market": MARKET, "symbols": ["*"], "intervals": ["1m"]}], exchange={"symbols_seconds": 0.01}
     )
@@ -269,10 +285,9 @@ async def test_a_series_that_began_before_any_writer_spoke_is_not_called_safe_un
         await roster.save()
         assert client.hget(keys.checkpoints(MARKET), OLD.field).endswith(b" began")
     earlier = exchange.now_ms - 60 * MINUTE_MS
-    client.hset(keys.stored(MARKET), mapping={"stored-at": 1, OLD.field: earlier})
+    client.hset(keys.stored(MARKET), mapping={STORED_AT: "-", OLD.field: earlier})
     async with one_life(settings, exchange) as (_, _, account, _):
-        await until(lambda: account.is_resumed(OLD))
-        assert account.began_ms(OLD) == earlier - earlier % MINUTE_MS
+        await until(lambda: OLD in account and account.began_ms(OLD) == earlier - earlier % MINUTE_MS)
 
 
 async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listened_is_waited_for(
@@ -289,3 +304,48 @@ async def test_the_open_candle_of_a_symbol_that_was_delisted_while_nobody_listen
         assert account.is_ending(NEW)
         assert [note for note in notes if note.series == NEW] == []
         assert account.questions(exchange.now_ms + 10 * MINUTE_MS)[0].page.from_ms == JUNE_30
+
+
+async def test_a_series_whose_stream_was_lost_while_nobody_lived_continues_where_the_disk_ends(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """Its checkpoint speaks of a stream that is gone; what was in it and not stored yet, nobody holds."""
+    exchange = Exchange()
+    async with one_life(settings, exchange) as (roster, _, account, _):
+        await until(lambda: account.is_resumed(OLD))
+        await roster.save()
+        assert NothingLost.anchor in client.hget(keys.checkpoints(MARKET), OLD.field).decode()
+    client.delete(keys.candles(MARKET))
+    stored_to = JUNE_30 - 60 * MINUTE_MS
+    client.hset(keys.stored(MARKET), OLD.field, stored_to)
+    exchange.now_ms += 10 * MINUTE_MS
+    async with one_life(settings, exchange) as (_, _, account, notes):
+        await until(lambda: account.is_resumed(OLD))
+        assert account.began_ms(OLD) == stored_to
+        assert [note.from_ms for note in notes] == [stored_to], "its beginning may be lost too"
+
+
+async def test_a_stream_that_is_lost_in_a_life_lets_every_series_continue_where_the_disk_ends(
+    settings: Settings, client: Any, keys: Keys
+) -> None:
+    """No checkpoint is written before a writer has said where that is."""
+    exchange, verifier = Exchange(), NothingLost()
+    client.delete(keys.stored(MARKET))
+    client.hset(keys.checkpoints(MARKET), OLD.field, f"{JUNE_30} published {NothingLost.anchor} {JUNE_30 - DAY_MS}")
+    async with one_life(settings, exchange, verifier=verifier) as (roster, _, account, _):
+        await until(lambda: account.is_resumed(OLD))
+        verifier.finding = Finding.BROKEN
+        await until(lambda: verifier.finding is Finding.WHOLE)
+        client.delete(keys.checkpoints(MARKET))
+        await roster.save()
+        assert not client.hexists(keys.checkpoints(MARKET), OLD.field)
+        stored_to = JUNE_30 - 60 * MINUTE_MS
+        await until(lambda: client.hexists(keys.stored(MARKET), ASKED))
+        question = client.hget(keys.stored(MARKET), ASKED)
+        client.hset(keys.stored(MARKET), mapping={OLD.field: stored_to, STORED_AT: "an older question"})
+        await roster.save()
+        assert account.began_ms(OLD) == JUNE_30, "not its own"
+        client.hset(keys.stored(MARKET), STORED_AT, question)
+        await until(lambda: account.began_ms(OLD) == stored_to)
+        await until(lambda: client.hexists(keys.checkpoints(MARKET), OLD.field))
+        assert client.hget(keys.checkpoints(MARKET), OLD.field).decode().startswith(f"{stored_to} published")

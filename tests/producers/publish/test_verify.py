@@ -13,6 +13,7 @@ import redis
 
 from consumer.group.reader import EntryReader
 from producers.gaps.tracker import GapTracker
+from producers.publish.continuity import Finding
 from producers.publish.publisher import Publisher
 from producers.publish.verify import StreamVerifier
 from shared.broker.client import CONNECTION_ERRORS, async_client
@@ -51,7 +52,7 @@ class Ends:
                 self.account.mark_received(item)
         await until(lambda: self.publisher.held == 0)
 
-    async def look(self) -> bool:
+    async def look(self) -> Finding:
         """Look as soon as the broker answers, and wait until what is published again has arrived."""
         while True:
             try:
@@ -225,7 +226,7 @@ async def test_a_broker_that_was_killed_and_lost_nothing_is_given_nothing_again(
         await ours.look()
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
-        assert await ours.look(), "it might have"
+        assert await ours.look() is Finding.COMPARE, "it might have"
         assert ours.check.published_again == 0
     assert in_stream(client) == candles(0, 5)
 
@@ -248,19 +249,53 @@ async def test_what_is_not_kept_any_more_is_fetched_from_the_exchange(server: Re
         store_all(client)
         await ours.look()
         client.flushall()
-        assert await ours.look()
+        assert await ours.look() is Finding.BROKEN
         assert ours.check.published_again == 4, "what is stored is not needed again"
 
 
-async def test_entries_that_were_stored_and_trimmed_are_not_published_again(server: RealServer, client: Any) -> None:
+async def test_entries_that_were_stored_and_removed_before_a_look_are_published_once_more(
+    server: RealServer, client: Any
+) -> None:
+    """Nothing proves that they were stored. What a writer trims has been looked at long before."""
     async with ends(server) as ours:
         await ours.publish(candles(0, 5))
         await ours.look()
         store_all(client)
         client.xtrim(KEYS.candles(MARKET), maxlen=0, approximate=False)
-        assert not await ours.look()
+        assert await ours.look() is Finding.BROKEN, "its newest entry is gone"
+        assert in_stream(client) == candles(0, 5)
+        store_all(client)
+        assert await ours.look() is Finding.WHOLE
         assert len(ours.publisher.resend) == 0
-    assert in_stream(client) == []
+
+
+async def test_a_stream_that_somebody_cut_before_it_was_stored_is_broken(server: RealServer, client: Any) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 3))
+        store_all(client)
+        assert await ours.look() is Finding.WHOLE
+        await ours.publish(candles(3, 9))
+        assert await ours.look() is Finding.WHOLE
+        client.xtrim(KEYS.candles(MARKET), maxlen=2, approximate=False)
+        assert await ours.look() is Finding.BROKEN
+        assert in_stream(client) == [*candles(7, 9), *candles(3, 7)], "what is kept is there again"
+        assert await ours.look() is Finding.WHOLE, "said once"
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+async def test_an_entry_that_somebody_deleted_before_it_was_stored_is_published_again(
+    server: RealServer, client: Any, number: int
+) -> None:
+    async with ends(server) as ours:
+        await ours.publish(candles(0, 3))
+        store_all(client)
+        await ours.publish(candles(3, 6))
+        assert await ours.look() is Finding.WHOLE
+        (entry,) = client.xrange(KEYS.candles(MARKET))[number : number + 1]
+        client.xdel(KEYS.candles(MARKET), entry[0])
+        assert await ours.look() is Finding.BROKEN
+        assert in_stream(client)[-1] == candles(number, number + 1)[0]
+        assert await ours.look() is Finding.WHOLE
 
 
 async def test_while_the_broker_is_away_a_look_says_so(server: RealServer) -> None:
@@ -279,7 +314,7 @@ async def test_an_emptied_stream_that_is_stored_again_before_the_next_look_has_l
     async with ends(server) as ours:
         await ours.publish(candles(0, 3))
         store_all(client)
-        assert await ours.look() is False
+        assert await ours.look() is Finding.WHOLE
         await ours.publish(candles(3, 6))
         client.flushall()
         for _ in range(others):
