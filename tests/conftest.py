@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from shared.broker.keys import Keys
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
 from tests.support.commands import COMMAND, Run, Start
+from tests.support.disk import Disk
 from tests.support.servers import RealServer
 
 hypothesis.settings.register_profile(
@@ -83,6 +85,20 @@ def refused_port() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if sys.platform != "linux" or os.getuid() != 0:
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    disk = Disk(folder)
+    if not disk.mount("-o", "size=1m"):
+        pytest.skip("this machine does not let a file system be mounted")
+    yield disk
+    if folder.is_mount():
+        disk.unmount()
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shared.process.backoff import backoff
+from candlewick.up.restarts import Restarts
 
 COMMAND = (sys.executable, "-X", "utf8", "-P", "-m", "candlewick")
 """How a process of ours starts another: by this very Python, in UTF-8, not by what lies in the working folder (-P)."""
@@ -52,13 +51,14 @@ class Child:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     process: "subprocess.Popen[bytes] | None" = None
-    started_at: float = 0.0
-    start_at: float = 0.0
-    delays: Iterator[float] = field(default_factory=lambda: backoff(first_seconds=0.5, max_seconds=30))
+    restarts: Restarts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restarts = Restarts(self.name)
 
     def start(self) -> None:
         """Start the process."""
-        self.started_at = time.monotonic()
+        self.restarts.note_start()
         self.process = start_supervised([*COMMAND, *self.arguments], self.environment)
 
     def send_signal(self, number: signal.Signals) -> None:

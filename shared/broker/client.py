@@ -6,7 +6,6 @@ lost, and whoever calls decides whether repeating is right (docs/design.md, "Del
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -43,15 +42,15 @@ def embedded_folder(settings: Settings) -> Path:
 def embedded_socket(settings: Settings) -> Path:
     """Unix socket of the embedded broker, in the broker's folder.
 
-    Where that path is too long for a socket, it lies in a private folder among the temporary files, under a name made
-    from the broker's folder.
+    Where that path is too long for a socket, it lies in the user's state folder, which nobody cleans, under a name made
+    from the broker's folder. BrokerError when that is too long, too.
     """
     folder = embedded_folder(settings).resolve()
-    socket = folder / "valkey.sock"
-    if len(os.fsencode(socket)) <= _SUN_PATH_BYTES:
-        return socket
-    private = Path(tempfile.gettempdir()) / f"candlewick-{os.getuid()}"
-    return private / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.sock"
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "candlewick"
+    for socket in (folder / "valkey.sock", state / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.sock"):
+        if len(os.fsencode(socket)) <= _SUN_PATH_BYTES:
+            return socket
+    raise BrokerError(f"the paths of {folder} and {state} are too long for the embedded broker's socket")
 
 
 def broker_url(settings: Settings) -> str:

@@ -1,12 +1,8 @@
 """A disk that is full, read-only, or has its folders deleted, for real: a small file system of the test's own."""
 
 import logging
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,52 +14,11 @@ from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
 from tests.support.candles import BTC, JUNE_30
+from tests.support.disk import Disk
 from tests.support.waiting import wait_until
 from tests.support.writing import ETH, candles, pending, publish, stored, writing
 
 REFUSED = "series stay pending"
-
-
-class Disk:
-    """A mounted file system of one megabyte."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def mount(self, *options: str) -> bool:
-        command = ["mount", "-t", "tmpfs", *options, "tmpfs", str(self.folder)]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-    def remount(self, mode: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{mode}", self.folder], check=True)
-
-    def fill(self) -> Path:
-        """Write a file until not a byte more goes."""
-        ballast = self.folder / "ballast"
-        fd = os.open(ballast, os.O_WRONLY | os.O_CREAT)
-        try:
-            for size in (65536, 4096, 512, 1):
-                try:
-                    while os.write(fd, bytes(size)):
-                        pass
-                except OSError:
-                    continue
-        finally:
-            os.close(fd)
-        return ballast
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    if sys.platform != "linux" or os.getuid() != 0:
-        pytest.skip("only root may mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    disk = Disk(folder)
-    if not disk.mount("-o", "size=1m"):
-        pytest.skip("this machine does not let a file system be mounted")
-    yield disk
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_on_a_full_disk_entries_stay_pending_and_are_written_when_there_is_room(

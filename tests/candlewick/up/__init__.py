@@ -1,0 +1,1 @@
+"""What each command prints, its exit code, and what it says to a mistake."""
