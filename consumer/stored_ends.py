@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError
 
 from consumer.dataset.dataset import Dataset
 from consumer.dataset.figures import unbroken_ends
@@ -48,7 +48,7 @@ class StoredEnds:
             told = {name.decode() for name in self._client.hkeys(self._keys.stored(market))}
             new = self._found(market, told) if STORED_AT in told else {}
             if new:
-                with contextlib.suppress(ResponseError):  # a broker that is full: they begin as new ones
+                with contextlib.suppress(OutOfMemoryError):  # a broker that is full: they begin as new ones
                     self._client.hset(self._keys.stored(market), mapping=new)
 
     def _tell(self, market: Market, question: bytes, now: float) -> None:
@@ -61,7 +61,7 @@ class StoredEnds:
         pipeline.hset(key, mapping=found | {STORED_AT: question})
         try:
             pipeline.execute()
-        except ResponseError as error:  # a broker that is full can still be read: try again later
+        except OutOfMemoryError as error:  # a broker that is full can still be read: try again later
             log.debug("what is stored cannot be told: %s", error)
             self._not_before = now + _REFUSED_SECONDS
 

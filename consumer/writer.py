@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from consumer.dataset.dataset import Dataset
 from consumer.group.batch import Batch
@@ -280,7 +280,7 @@ class Writer:
         }
         try:
             beat(self._client, self._keys, ROLE, body)
-        except ResponseError as error:  # a broker that is full refuses it, and can still be read and acknowledged
+        except OutOfMemoryError as error:  # a broker that is full refuses it, and can still be read and acknowledged
             log.debug("no heartbeat: %s", error)
         return not self._stopping
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.rest import RestClient
@@ -133,6 +133,9 @@ class Producer:
             try:
                 await beat(self.client, self.keys, str(self.market), body)
             except (*CONNECTION_ERRORS, RedisError) as error:
+                fatal = fatal_answer(error, self.settings)
+                if fatal is not None:
+                    raise fatal from None
                 log.debug("no heartbeat: %s", error)
             await asyncio.sleep(BEAT_SECONDS)
 
@@ -187,6 +190,8 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     )
     try:
         await producer.run(stop)
+    except NoPermissionError as error:
+        raise fatal_answer(error, settings) or error from None
     finally:
         abandoned = await producer.close()
     return abandoned

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import NoPermissionError, ResponseError, WatchError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, WatchError
 
 from shared.broker.keys import Keys
 from shared.broker.paging import pages
@@ -84,7 +84,7 @@ class Burial:
         try:
             if not self._bury_once(market, number, letter):
                 return
-        except ResponseError as error:  # a broker that is full; the good entries beside it need not wait
+        except OutOfMemoryError as error:  # a broker that is full; the good entries beside it need not wait
             text = "entry %s of %s cannot be stored (%s), and stays pending: the broker takes no dead letter: %s"
             log.error(text, number.decode(), market, reason, error)
             return

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError
 
 from consumer.group.batch import Batch
 from consumer.group.reader import EntryReader
@@ -52,7 +52,7 @@ class CrashCount:
         try:
             starts = int(self._client.hincrby(self._key, _STARTS, 1))
             self._client.expire(self._key, _COUNT_LASTS_SECONDS)
-        except ResponseError:
+        except OutOfMemoryError:
             return False
         self._is_counted = True
         return starts > self._tries
@@ -71,7 +71,7 @@ class CrashCount:
                 return False
             self._client.hset(self._key, name, ended + 1)
             self._client.expire(self._key, _COUNT_LASTS_SECONDS)
-        except ResponseError:
+        except OutOfMemoryError:
             return True
         self._marked = name
         return True

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.page import Page
@@ -125,6 +125,8 @@ class Resume:
             known = await self._load(new)
             if new:
                 await self._checkpoints.note_beginnings({series: self._tracker.began_ms(series) for series in new})
+        except NoPermissionError:
+            raise
         except (*CONNECTION_ERRORS, RedisError) as error:
             log.debug("where to continue is not known yet: %s", error)
             return

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.rest import RestClient
@@ -98,6 +98,8 @@ class SeriesSet:
         since_ms, anchor = self._resume.since_ms, self._verifier.anchor
         try:
             await self._checkpoints.save(checkpoints_ms, ended, since_ms, anchor, listed_ms, everything=everything)
+        except NoPermissionError:
+            raise
         except _BROKER_AWAY as error:
             log.debug("checkpoints are not written: %s", error)
             self._everything_at = 0.0
@@ -109,6 +111,8 @@ class SeriesSet:
         """Look at the stream, and conclude what is to be concluded; None while the broker is away."""
         try:
             finding = await self._verifier.look()
+        except NoPermissionError:
+            raise
         except _BROKER_AWAY as error:
             log.debug("the stream cannot be looked at: %s", error)
             self._everything_at = 0.0
@@ -125,6 +129,8 @@ class SeriesSet:
         """Read what ``candlewick symbols`` asked for; whether it is something new."""
         try:
             is_new = self._selection.change(await self._checkpoints.changes())
+        except NoPermissionError:
+            raise
         except _BROKER_AWAY:
             return False
         if is_new and self._selection.needs_list:

@@ -15,7 +15,13 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, BusyLoadingError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from shared.errors import BrokerError, ReplicaError
@@ -125,7 +131,10 @@ def fatal_answer(error: BaseException, settings: Settings) -> BrokerError | None
     """The error to stop with, if the broker's answer will not change by asking again; else None."""
     if isinstance(error, BusyLoadingError):
         return None
+    if isinstance(error, NoPermissionError):
+        text = "does not let its user do what it has to (docs/security.md lists the rights)"
+        return BrokerError(f"the broker {broker_name(settings)} {text}: {error}")
     denied = isinstance(error, (AuthenticationError, AuthorizationError))
-    if denied or (isinstance(error, ResponseError) and str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM"))):
+    if denied or (isinstance(error, ResponseError) and str(error).startswith(("NOAUTH", "WRONGPASS"))):
         return BrokerError(f"the broker {broker_name(settings)} refuses the user or password: {error}")
     return None

@@ -1,5 +1,8 @@
 """What an attacker, or a curious neighbour, would try first: the network, the secrets, the way to the broker."""
 
+import asyncio
+import json
+import re
 import shutil
 import signal
 import socket
@@ -8,20 +11,30 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 import trustme
 
 from consumer.dataset.dataset import Dataset
 from consumer.storage.layout import series_folder
-from shared.broker.client import embedded_socket
+from consumer.writer import Writer
+from producers.live.share import Share
+from producers.producer import Producer
+from shared.broker.client import async_client, embedded_socket
+from shared.broker.keys import Keys
+from shared.broker.rights import COMMANDS, OPTIONAL, access_rules
 from shared.candle import Series
+from shared.errors import BrokerError
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.load import load_settings
+from shared.settings.model import Settings
 from tests.support.commands import Run, Start
 from tests.support.pipeline import BASE, GROUPS, write_settings
 from tests.support.servers import RealServer
 from tests.support.waiting import wait_until
+from tests.support.writing import candles, publish
 
+ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse-battery-staple"
 SPOT = Series(Market.SPOT, "BTCUSDT", Interval.M1)
 
@@ -138,3 +151,92 @@ def test_the_embedded_broker_s_socket_is_for_its_user_alone(start: Start, tmp_pa
     path = embedded_socket(load_settings(flags={"data": {"folder": tmp_path / "data"}}))
     wait_until(path.is_socket)
     assert path.stat().st_mode & 0o077 == 0
+
+
+def user_with(server: RealServer, rules: str) -> str:
+    """The URL of the server for a new user."""
+    admin = redis.Redis.from_url(server.url)
+    admin.execute_command("ACL", "SETUSER", "candlewick", "reset", "on", ">secret", *rules.split())  # type: ignore[no-untyped-call]
+    admin.close()
+    return server.url.replace("redis://", "redis://candlewick:secret@")
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+def test_a_user_with_exactly_the_listed_rights_can_do_everything(
+    kind: str,
+    make_server: Callable[..., RealServer],
+    start: Start,
+    simulator: Callable[..., str],
+    candlewick: Run,
+    tmp_path: Path,
+) -> None:
+    server = make_server(kind)
+    url = user_with(server, access_rules("candlewick"))
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
+    write_settings(tmp_path, address, GROUPS[:1], broker={"url": url})
+    admin = redis.Redis.from_url(server.url)
+    for _ in range(3):
+        admin.xadd("candlewick:candles:{spot}", {"no": "candle"})
+    admin.hset("candlewick:stored:{spot}", mapping={"stored-at": "x", "FORMERUSDT@1m": 5, "asked": "y"})
+    before = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
+    up = start("up")
+    wait_until(lambda: stored(tmp_path / "data") > 3, 60)
+    for line in ("status", "health writer", "symbols add spot ETHUSDT", "symbols list"):
+        assert candlewick(*line.split()).returncode in (0, 1), line
+    letters = json.loads(candlewick("dead-letters", "list", "--json").stdout)
+    for command in ("requeue", "drop"):
+        assert candlewick("dead-letters", command, "spot", letters.pop()["id"]).returncode == 0
+    assert candlewick("replay", "--into", "again").returncode == 0
+    up.terminate()
+    assert up.wait(20) == 0, (tmp_path / "log").read_text()
+    sent = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")} - before
+    assert sent - {*COMMANDS, *OPTIONAL} <= {"hello", "auth", "select", "client|setinfo"}
+    refused = {entry["object"] for entry in admin.acl_log()}
+    assert refused <= {"client|setinfo"}, "the library introduces itself where it may"
+    admin.close()
+
+
+@pytest.mark.parametrize(
+    "right", ["xtrim", "xack", "hmget", "set", "hincrby", "xautoclaim", "xreadgroup", "xinfo|groups"]
+)
+def test_a_right_that_a_writer_lacks_is_named(
+    right: str, make_server: Callable[..., RealServer], make_settings: Callable[..., Settings]
+) -> None:
+    server = make_server()
+    url = user_with(server, f"{access_rules('candlewick')} -{right}")
+    admin = redis.Redis.from_url(server.url)
+    publish(admin, Keys("candlewick"), candles(3))
+    writer = Writer(make_settings(broker={"url": url, "prefix": "candlewick"}, writer={"flush_seconds": 0.05}))
+    with pytest.raises(BrokerError, match=re.escape(f"'{right}'")):
+        writer.run()
+    admin.close()
+
+
+@pytest.mark.parametrize("right", ["xadd", "hgetall", "hset", "xinfo|stream", "set", "info"])
+async def test_a_right_that_a_producer_lacks_is_named(
+    right: str,
+    make_server: Callable[..., RealServer],
+    make_settings: Callable[..., Settings],
+    simulator: Callable[..., str],
+) -> None:
+    server = make_server()
+    url = user_with(server, f"{access_rules('candlewick')} -{right}")
+    settings = make_settings(
+        broker={"url": url, "prefix": "candlewick"},
+        exchange={"simulator": simulator("--speed", 60)},
+        record=[{"market": "spot", "symbols": ["BTCUSDT"], "intervals": ["1m"]}],
+    )
+    client = async_client(settings)
+    await client.hset("candlewick:stored:{spot}", "stored-at", "-") if right != "hset" else None
+    producer = Producer(Market.SPOT, settings, Share(), client)
+    try:
+        with pytest.raises((BrokerError, redis.exceptions.NoPermissionError), match=re.escape(f"'{right}'")):
+            async with asyncio.timeout(30):
+                await producer.run(asyncio.Event())
+    finally:
+        await producer.close()
+
+
+def test_the_documents_list_the_rights_that_the_code_needs() -> None:
+    text = " ".join((ROOT / "docs" / "security.md").read_text().split())
+    assert f"ACL SETUSER candlewick on >PASSWORD {access_rules('candlewick')} " in text
