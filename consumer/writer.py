@@ -25,7 +25,8 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from consumer.dataset.dataset import Dataset
 from consumer.group.batch import Batch
 from consumer.group.reader import EntryReader
-from consumer.group.retention import remove_dead, trim
+from consumer.group.retention import Retention, Trimmer, remove_dead
+from consumer.group.streams import broker_time_ms
 from consumer.journal import Journal
 from consumer.recovery.poison import CrashCount, PoisonIsolation
 from consumer.recovery.refill import Refiller
@@ -59,6 +60,7 @@ _TRIM_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0  # between two looks whether a producer asks what is on disk
 _REFILL_SECONDS = 2.0  # between two looks at what was quarantined
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
+_CLOCK_MS = 60_000  # how far the broker's clock may be from ours without a word
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 
 
@@ -110,9 +112,11 @@ class Writer:
         timeout_seconds = max(settings.broker.timeout_seconds, 2.5 * block_ms / 1000)
         self._client = sync_client(settings, timeout_seconds=timeout_seconds)
         self.consumer = f"{socket.gethostname()}-{self._staging.number}"
-        self._retention_ms = int(settings.broker.retention_days * DAY_MS)
+        retention_ms = int(settings.broker.retention_days * DAY_MS)
         self.reader = EntryReader(self._client, self._keys, markets, writer.group, self.consumer)
-        self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, self._retention_ms)
+        retention = Retention(retention_ms, settings.broker.retention_entries)
+        self._trimmer = Trimmer(self._client, self._keys, markets, retention)
+        self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, retention_ms)
         self._sources = SourceWatch(self._client, self._keys, storage, markets, settings.exchange)
         self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
         self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
@@ -176,6 +180,10 @@ class Writer:
     def _greet(self, *, is_first: bool) -> None:
         """Check the server that the address leads to now, and create the groups that are read there."""
         check_server(self._client.info(), broker_name(self._settings))
+        ahead_ms = broker_time_ms(self._client) - time.time_ns() // 1_000_000
+        if abs(ahead_ms) > _CLOCK_MS:
+            text = "the broker's clock is %.0f s %s of this host's: ages of entries in `candlewick status` are by it"
+            log.warning(text, abs(ahead_ms) / 1000, "ahead" if ahead_ms > 0 else "behind")
         self._sources.greet()
         self.reader.create_groups()
         if is_first:
@@ -261,7 +269,7 @@ class Writer:
             group = self._settings.writer.group
             remove_dead(self._client, self._keys, self._markets, group, self.consumer, _DEAD_AFTER * claim_ms)
         if self._trim_timer.ring(now):
-            trim(self._client, self._keys, self._markets, self._retention_ms)
+            self._trimmer.trim()
         if self._answer_timer.ring(now):
             self._stored.answer(now)
         if self._refill_timer.ring(now):

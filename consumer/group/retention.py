@@ -1,17 +1,27 @@
-"""What a stream keeps: every entry that is young enough to be replayed, and every entry that some group still needs."""
+"""What a stream keeps: every entry that is young enough to be replayed, and every entry that some group still needs.
 
+How old an entry is tells its own field, the time at which it was received, counted back from the newest entry's: an id
+is the broker's clock, and one that was ahead for an hour would keep everything for as long. Beyond a bound of length
+entries go that are younger.
+"""
+
+import itertools
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from consumer.group.streams import broker_time_ms
 from shared.broker.entry import EntryId
 from shared.broker.keys import Keys
+from shared.broker.paging import Fields, pages
 from shared.market import Market
+from shared.process.once import SayOnce
 
 log = logging.getLogger(__name__)
+
+_MAX_LOOKED = 50_000
+_MAX_DIGITS = 15
 
 _REMOVE_DEAD = """
 local removed = {}
@@ -27,15 +37,62 @@ return removed
 """  # a script, so that nobody reads between the look and the removal: with a consumer goes what is pending for it
 
 
-def trim(client: Any, keys: Keys, markets: Sequence[Market], retention_ms: int) -> int:
-    """Drop entries older than about ``retention_ms`` by the broker's clock that no group needs; how many.
+class Retention(NamedTuple):
+    """How long and how many entries stay in a stream that nobody needs any more; 0 entries: as many as there are."""
 
-    What a group has not been given, or has been given and not acknowledged, is needed. The last entry that it was given
-    stays: where a stream begins behind it, somebody else has cut it (``producers.publish.continuity``). A stream
-    without any group is not trimmed: nobody has read it.
-    """
-    oldest = EntryId(broker_time_ms(client) - retention_ms, 0)
-    return sum(_trim(client, keys.candles(market), oldest) for market in markets)
+    ms: int
+    max_entries: int = 0
+
+
+class Trimmer:
+    """Trims the markets' streams for one writer, and says once a day where the bound of length does it."""
+
+    def __init__(self, client: Any, keys: Keys, markets: Sequence[Market], retention: Retention) -> None:
+        self._client = client
+        self._keys = keys
+        self._markets = markets
+        self._retention = retention
+        self._warn = SayOnce(log.warning, repeat_seconds=24 * 3600)
+
+    def trim(self) -> int:
+        """Drop entries beyond the retention that no group needs; how many.
+
+        What a group has not been given, or has been given and not acknowledged, is needed. The last entry that it was
+        given stays: where a stream begins behind it, somebody else has cut it (``producers.publish.continuity``). A
+        stream without any group is not trimmed: nobody has read it. A call looks at ``_MAX_LOOKED`` entries of each.
+        """
+        return sum(map(self._trim, self._markets))
+
+    def _trim(self, market: Market) -> int:
+        stream, retention = self._keys.candles(market), self._retention
+        groups = self._client.xinfo_groups(stream)
+        found = self._client.xinfo_stream(stream) if groups else {}
+        if not found.get("first-entry"):
+            return 0
+        newest_ms = _received_ms(found["last-entry"][1])
+        excess = found["length"] - retention.max_entries if retention.max_entries else 0
+        count, end = 0, EntryId.parse(found["first-entry"][0])
+        for number, fields in itertools.islice(self._not_needed(stream, groups), _MAX_LOOKED):
+            received_ms = _received_ms(fields)
+            is_young = received_ms is not None and (newest_ms is None or newest_ms - received_ms <= retention.ms)
+            if is_young and count >= excess:
+                break
+            if is_young:
+                text = "the stream of %s holds more than %d entries: what is stored goes before its retention is over"
+                self._warn(text, market, retention.max_entries)
+            count, end = count + 1, EntryId.parse(number).next
+        return int(self._client.xtrim(stream, minid=f"{end}", approximate=True)) if count else 0
+
+    def _not_needed(self, stream: str, groups: Any) -> Iterator[tuple[bytes, Fields]]:
+        """Entries that every group has been given and has acknowledged, oldest first."""
+        end = min(EntryId.parse(group["last-delivered-id"]) for group in groups)
+        for group in groups:
+            first_pending = self._client.xpending(stream, group["name"])["min"]
+            if first_pending:
+                end = min(end, EntryId.parse(first_pending))
+        if end > EntryId(0, 0):
+            for page in pages(self._client, stream, "-", f"({end}"):
+                yield from page
 
 
 def remove_dead(
@@ -57,13 +114,7 @@ def remove_dead(
     return removed
 
 
-def _trim(client: Any, stream: str, oldest: EntryId) -> int:
-    groups = client.xinfo_groups(stream)
-    if not groups or oldest.milliseconds <= 0:
-        return 0
-    for group in groups:
-        oldest = min(oldest, EntryId.parse(group["last-delivered-id"]))
-        first_pending = client.xpending(stream, group["name"])["min"]
-        if first_pending:
-            oldest = min(oldest, EntryId.parse(first_pending))
-    return int(client.xtrim(stream, minid=f"{oldest}", approximate=True))
+def _received_ms(fields: Fields) -> int | None:
+    """When a candle was received, by its producer's clock; None for what does not tell."""
+    text = fields.get(b"receive_time_ms", b"")
+    return int(text) if text.isdigit() and len(text) <= _MAX_DIGITS else None

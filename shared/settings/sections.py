@@ -60,7 +60,11 @@ class BrokerSettings(Section):
         "candlewick", description="first part of every key"
     )
     retention_days: Annotated[float, Field(gt=0)] = Field(
-        7.0, description="days that entries stay in a stream for replay after they were written"
+        7.0, description="days that entries stay in a stream for replay, by when they were received"
+    )
+    retention_entries: Annotated[int, Field(ge=0)] = Field(
+        10_000_000,
+        description="entries of a market that stay at most, 250 bytes each; older ones go once they are stored",
     )
     timeout_seconds: Seconds = Field(5.0, description="longest wait for one answer")
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from redis.exceptions import RedisError
 
 from consumer.dataset.compact import join_month
-from consumer.group.retention import trim
+from consumer.group.retention import Retention, Trimmer
 from consumer.storage.durable import Staging
 from consumer.storage.layout import Period, partition_name, partition_span, series_folder
 from consumer.storage.local import LocalStorage
@@ -141,7 +141,7 @@ class Scene(RuleBasedStateMachine):
             case "flush":
                 writer.flush(writer.batch.everything())
             case "trim":
-                trim(self.client, self.keys, tuple(Market), 0)
+                Trimmer(self.client, self.keys, tuple(Market), Retention(0)).trim()
             case "step":
                 writer.step()
             case "finish":

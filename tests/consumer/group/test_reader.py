@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from consumer.group.reader import EntryReader
-from consumer.group.retention import remove_dead, trim
+from consumer.group.retention import Retention, Trimmer, remove_dead
 from shared.broker.entry import encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle
@@ -183,38 +183,71 @@ def test_a_group_that_is_gone_is_made_again_from_the_beginning(broker: Any, keys
     assert len(got) == (4 if disaster == "group destroyed" else 2)
 
 
+def trim(broker: Any, keys: Keys, minutes: float, max_entries: int = 0) -> int:
+    return Trimmer(broker, keys, (MARKET,), Retention(int(minutes * MINUTE), max_entries)).trim()
+
+
 def test_trimming_by_age_never_takes_what_a_group_still_needs(broker: Any, keys: Keys) -> None:
-    """Ids carry the time: 3,000 entries of long ago, some acknowledged, some pending, some unread by a second group."""
+    """3,000 entries, a minute apart, some acknowledged, some pending, some unread by a second group."""
     stream = keys.candles(MARKET)
-    for number in range(1, 3001):
-        broker.xadd(stream, encode_entry(make_candle()), id=f"{number}-0")
+    publish(broker, keys, candles(3000))
     source = source_of(broker, keys)
-    assert trim(broker, keys, (MARKET,), 1000) == 0, "nobody has read anything"
+    assert trim(broker, keys, 10) == 0, "nobody has read anything"
     entries = [entry for _ in range(10) for entry in source.read(3000, 1)]
-    assert trim(broker, keys, (MARKET,), 1000) == 0, "everything is pending"
+    assert trim(broker, keys, 10) == 0, "everything is pending"
     source.acknowledge(entries[:2000])
-    trim(broker, keys, (MARKET,), 1000)
+    trim(broker, keys, 10)
     assert 1000 <= broker.xlen(stream) < 1100
-    assert broker.xrange(stream, count=1)[0][0] <= b"2001-0"
+    assert broker.xrange(stream, count=1)[0][0] <= entries[2000].id
     broker.xgroup_create(stream, "second", id="0")
     source.acknowledge(entries)
-    assert trim(broker, keys, (MARKET,), 1000) == 0, "the second group has read nothing"
+    assert trim(broker, keys, 10) == 0, "the second group has read nothing"
     broker.xgroup_destroy(stream, "second")
-    trim(broker, keys, (MARKET,), 1000)
-    assert broker.xlen(stream) < 100
+    trim(broker, keys, 10)
+    assert 11 <= broker.xlen(stream) < 111, "ten minutes, and the rest of a node"
+    trim(broker, keys, 0)
+    assert broker.xrevrange(stream, count=1)[0][0] == entries[-1].id, "the last that was given stays"
 
 
 def test_entries_younger_than_the_retention_stay(broker: Any, keys: Keys) -> None:
     publish(broker, keys, candles(500))
     source = source_of(broker, keys)
     source.acknowledge([entry for _ in range(4) for entry in source.read(1000, 1)])
-    assert trim(broker, keys, (MARKET,), 60_000) == 0
+    assert trim(broker, keys, 500) == 0
     assert broker.xlen(keys.candles(MARKET)) == 500
 
 
+@pytest.mark.parametrize("clock_ms", [1, 4_000_000_000_000])
+def test_the_broker_s_clock_decides_nothing(broker: Any, keys: Keys, clock_ms: int) -> None:
+    """Ids of 1970, or of a day in a hundred years: entries are as old as their candles say."""
+    for number, candle in enumerate(candles(300)):
+        broker.xadd(keys.candles(MARKET), encode_entry(candle), id=f"{clock_ms + number}-0")
+    source = source_of(broker, keys)
+    source.acknowledge([entry for _ in range(4) for entry in source.read(1000, 1)])
+    assert trim(broker, keys, 300) == 0
+    assert trim(broker, keys, 100) > 0
+    assert 101 <= broker.xlen(keys.candles(MARKET)) < 201
+
+
+def test_a_stream_that_grows_beyond_its_bound_loses_what_is_stored_and_it_is_told_once(
+    broker: Any, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(broker, keys, candles(500))
+    broker.xadd(keys.candles(MARKET), {"no": "candle"})
+    source = source_of(broker, keys)
+    source.acknowledge([entry for _ in range(4) for entry in source.read(400, 1)][:400])
+    trimmer = Trimmer(broker, keys, (MARKET,), Retention(1000 * MINUTE, 150))
+    trimmer.trim()
+    trimmer.trim()
+    assert 150 <= broker.xlen(keys.candles(MARKET)) < 251
+    assert [record.getMessage() for record in caplog.records if "150 entries" in record.getMessage()] == [
+        f"the stream of {MARKET} holds more than 150 entries: what is stored goes before its retention is over"
+    ]
+
+
 def test_a_stream_that_nobody_reads_is_not_trimmed(broker: Any, keys: Keys) -> None:
-    broker.xadd(keys.candles(MARKET), encode_entry(make_candle()), id="1-0")
-    assert trim(broker, keys, (MARKET,), 1) == 0
+    publish(broker, keys, candles(2))
+    assert trim(broker, keys, 0) == 0
 
 
 def test_the_series_of_an_entry_is_its_stream_s_market(broker: Any, keys: Keys) -> None:
