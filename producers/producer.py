@@ -16,6 +16,7 @@ from typing import Any
 from redis.exceptions import NoPermissionError, RedisError
 
 from producers.exchange.clock import ExchangeClock
+from producers.exchange.event_time import EventTime
 from producers.exchange.rest import RestClient
 from producers.exchange.weight import WeightBudget
 from producers.gaps.intake import Intake
@@ -24,6 +25,7 @@ from producers.gaps.tracker import GapTracker
 from producers.health import Health
 from producers.live.checkpoints import Checkpoints
 from producers.live.connections import CandleListener
+from producers.live.doubts import Doubts
 from producers.live.selection import Selection
 from producers.live.series_set import SeriesSet
 from producers.live.share import Share
@@ -60,9 +62,11 @@ class Producer:
         self.tracker = GapTracker(int(repair.grace_seconds * 1000), int(repair.quiet_seconds * 1000))
         self.publisher = Publisher(client, market, settings, self.tracker)
         self.intake = Intake(self.publisher, self.tracker)
-        self.listener = CandleListener(market, settings.exchange, self.intake.take)
         self.rest = RestClient(market, settings.exchange, WeightBudget(market, settings.exchange))
-        self.clock = ExchangeClock(self.listener.events, self.rest)
+        events = EventTime()
+        self.clock = ExchangeClock(events, self.rest)
+        self.doubts = Doubts(events, self.clock, self.intake.take)
+        self.listener = CandleListener(market, settings.exchange, self.doubts.take, events)
         self.verifier = StreamVerifier(client, settings, market, self.publisher, self.tracker)
         selection = Selection(market, settings, share)
         self.series_set = SeriesSet(
@@ -85,6 +89,7 @@ class Producer:
             async with self.listener, Tasks() as working:
                 working.start(self.series_set.run())
                 working.start(self.repairer.run())
+                working.start(self.doubts.run())
                 working.start(self.verifier.run())
                 await stop.wait()
                 await working.cancel()
@@ -156,6 +161,8 @@ class Producer:
             "frames_per_minute": frames.sample(now, counters.frames),
             "candles_per_minute": candles.sample(now, counters.candles),
             "malformed": counters.malformed,
+            "not_asked": counters.not_asked,
+            "in_the_future": self.doubts.refused,
             "silent_channels": counters.silent_channels,
             "event_time_ms": self.clock.now_ms,
             "last_candle": str(newest.series) if newest else None,

@@ -16,10 +16,10 @@ def quoted(value: object, max_characters: int = 40) -> str:
     return f"of type {type(value).__name__}"
 
 
-def printable(value: object, max_characters: int = 200) -> str:
-    """Somebody else's words, cut to so many characters, with nothing in them that could move a cursor."""
+def printable(value: object, max_characters: int | None = 200) -> str:
+    """Somebody else's words, cut to so many characters if any, with nothing in them that could move a cursor."""
     if not isinstance(value, str):
-        return quoted(value, max_characters)
+        return quoted(value, max_characters or 200)
     return "".join(character if character.isprintable() else "?" for character in value[:max_characters])
 
 

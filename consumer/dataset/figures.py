@@ -61,21 +61,25 @@ class StoredEnd(NamedTuple):
 def unbroken_ends(dataset: Dataset, series: Iterable[Series], back_ms: int) -> dict[Series, StoredEnd]:
     """Up to where each series is stored without a hole: what a broker has lost of it opens later.
 
-    A hole is looked for up to ``back_ms`` before the newest candle; older ones are no broker's loss. A series without
-    a candle is left out.
+    A hole is looked for in the newest partitions, of ``back_ms`` together and two more; older ones are no broker's
+    loss. Partitions are counted and not days before the newest candle: one row of a wrong time moves nothing. A series
+    without a candle is left out.
     """
     newest = {one: dataset.newest_end_ms(one) for one in series}
-    return {one: _unbroken_end(dataset, one, end - back_ms, end) for one, end in newest.items() if end is not None}
+    return {one: _unbroken_end(dataset, one, end, back_ms) for one, end in newest.items() if end is not None}
 
 
-def _unbroken_end(dataset: Dataset, series: Series, from_ms: int, to_ms: int) -> StoredEnd:
+def _unbroken_end(dataset: Dataset, series: Series, to_ms: int, back_ms: int) -> StoredEnd:
+    partitions = dataset.partitions(series)
+    shortest_ms = min(partition.span.end_ms - partition.span.begin_ms for partition in partitions)
+    partitions = partitions[-(back_ms // shortest_ms + 2) :]
+    from_ms = series.interval.floor(partitions[0].span.begin_ms)
     coverage = Coverage(series.interval, from_ms)
-    for partition in dataset.partitions(series):
-        if partition.span.end_ms > from_ms:
-            with contextlib.suppress(StoreError):  # what cannot be read is a hole
-                rows = dataset.partition(partition)
-                for run in runs(rows.times, series.interval) if rows is not None else ():
-                    coverage.add(*run)
+    for partition in partitions:
+        with contextlib.suppress(StoreError):  # what cannot be read is a hole
+            rows = dataset.partition(partition)
+            for run in runs(rows.times, series.interval) if rows is not None else ():
+                coverage.add(*run)
     metadata = SeriesMetadata()
     with contextlib.suppress(StoreError):
         metadata = dataset.metadata(series)

@@ -78,6 +78,7 @@ class ExchangeClock:
             raise self._refused(error) from None
         self._answered_at = self._monotonic()
         self._delays, self._refusal = backoff(), ""
+        self._events.confirm(self.server_ms)
         if self._events.newest_ms > self.server_ms + _WRONG_BY_MS:
             self._events.correct(self.server_ms)
             self._event_ms = self.server_ms

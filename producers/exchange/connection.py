@@ -17,7 +17,7 @@ from enum import StrEnum
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from producers.exchange.channels import Method, pack_channels
+from producers.exchange.channels import Method, channel, pack_channels
 from producers.exchange.event_time import EventTime
 from producers.exchange.frames import (
     Control,
@@ -62,6 +62,7 @@ class Counters:
     candles: int = 0
     malformed: int = 0
     not_klines: int = 0
+    not_asked: int = 0
     attempts: int = 0
     replaced: int = 0
     silent_channels: int = 0
@@ -100,6 +101,7 @@ class Connection:
         self._requests = ControlRequests(market.facts.client_messages_per_second, settings.acknowledge_timeout_seconds)
         self._unseen: dict[str, float] = {}
         self._refused: set[str] = set()
+        self._asked: set[str] = set()  # channels in which candles may come: asked for at any time
         self._klines = 0
         self._last_frame = b""
 
@@ -138,6 +140,7 @@ class Connection:
     async def _subscribe(self, group: tuple[str, ...]) -> None:
         """Subscribe to channels that fit one message, or to those of them that the exchange does not refuse."""
         self._unseen.update(dict.fromkeys(group, time.monotonic()))  # a kline may be there before the answer is
+        self._asked.update(group)
         error = await self._ask("SUBSCRIBE", group)
         waiting = [name for name in group if self._unseen.pop(name, None) is not None]
         if error is None:
@@ -228,10 +231,7 @@ class Connection:
                 self._klines += 1
                 self._see(frame)
                 if isinstance(outcome, Candle):
-                    counters.candles += 1
-                    counters.newest = outcome
-                    self._events.note(outcome.event_time_ms)
-                    self._on_candle(outcome)
+                    self._take_candle(outcome)
             case Control(error=error):
                 if not self._requests.answer(outcome):
                     counters.not_klines += 1
@@ -245,6 +245,19 @@ class Connection:
                 counters.malformed += 1
                 if is_worth_a_line(counters.malformed):
                     log.warning("malformed frame no. %d: %s: %r", counters.malformed, reason, excerpt)
+
+    def _take_candle(self, candle: Candle) -> None:
+        """Pass a candle on, unless nobody asked for it here."""
+        counters = self._counters
+        if channel(candle.series) not in self._asked:
+            counters.not_asked += 1
+            if is_worth_a_line(counters.not_asked):
+                log.warning("%s: a candle of %s, which was not asked for: not taken", self.address, candle.series)
+            return
+        counters.candles += 1
+        counters.newest = candle
+        self._on_candle(candle)
+        self._events.note(candle.event_time_ms)
 
     def _see(self, frame: bytes) -> None:
         """A kline has come: the connection delivers, and so does the frame's channel."""

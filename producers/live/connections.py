@@ -61,11 +61,12 @@ class CandleListener:
         market: Market,
         settings: ExchangeSettings,
         on_candle: Callable[[Candle], object],
+        events: EventTime | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.market = market
         self.counters = Counters()
-        self.events = EventTime()
+        self.events = events or EventTime()
         self.tasks = Tasks()
         self._settings = settings
         self._on_candle = on_candle

@@ -39,6 +39,7 @@ class Line:
         self._closing = asyncio.Event()
         self._delays = iter(owner.new_backoff())
         self._warn = SayOnce(log.warning, _REPEAT_WARNING_SECONDS)
+        self._tell = SayOnce(log.info, _REPEAT_WARNING_SECONDS)  # a connection may be lost again and again, for ever
         self._task = owner.tasks.start(self._run())
 
     @property
@@ -72,7 +73,7 @@ class Line:
                 self._owner.counters.replaced += 1
                 because = f" ({successor.lost_because})" if successor.lost_because else ""
                 text = "replacing a connection of %d channels to %s: %s%s"
-                log.info(text, len(self.channels), successor.address, end, because)
+                self._tell(text, len(self.channels), successor.address, end, because, same=("replacing", end))
                 if not successor.is_open:
                     await asyncio.sleep(next(self._delays))
         except Exception:
@@ -123,9 +124,8 @@ class Line:
                 found, still_silent = await self._try(candidate, silent)
                 if found is not None:
                     silent = None if silent is found else silent
-                    log.info("listening to %d channels at %s", len(found.subscribed), found.address)
+                    self._tell("listening to %d channels at %s", len(found.subscribed), found.address)
                     self._delays = iter(self._owner.new_backoff())
-                    self._warn.reset()
                     return found
                 if still_silent is not None:
                     self._retire(silent)

@@ -4,6 +4,8 @@ import logging
 import sys
 import time
 
+from shared.text import printable
+
 
 def configure_logging(process: str, level: str = "INFO") -> None:
     """Send log lines of a level and above to standard error, in the form of ``log_format``."""
@@ -22,15 +24,21 @@ def log_format(process: str, *, on_terminal: bool) -> logging.Formatter:
     formatter = (
         _ForTerminal(process)
         if on_terminal
-        else logging.Formatter(
-            f"%(asctime)s.%(msecs)03dZ {process:<12} %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S"
-        )
+        else _Safe(f"%(asctime)s.%(msecs)03dZ {process:<12} %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
     )
     formatter.converter = time.gmtime
     return formatter
 
 
-class _ForTerminal(logging.Formatter):
+class _Safe(logging.Formatter):
+    """One line a message: words from outside may hold what moves a cursor, or looks like a line of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.msg, record.args = printable(record.getMessage(), None), None
+        return "".join(part if part.isprintable() or part == "\n" else "?" for part in super().format(record))
+
+
+class _ForTerminal(_Safe):
     def __init__(self, process: str) -> None:
         super().__init__(f"%(asctime)s {process}: %(shown_level)s%(message)s", datefmt="%H:%M:%S")
 

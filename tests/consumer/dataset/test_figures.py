@@ -54,9 +54,14 @@ def test_what_was_promised_before_the_first_row_is_a_hole_too(store: DataFolder)
 
 
 def test_holes_older_than_what_a_broker_keeps_are_not_its_loss(store: DataFolder) -> None:
-    fill(store, [*range(5), *range(7, DAY)])
-    assert unbroken(store, 2 * HOUR_MS) == DAY
+    fill(store, [*range(5), *range(7, 3 * DAY)])
+    assert unbroken(store, 2 * HOUR_MS) == 3 * DAY
     assert unbroken(store) == 5
+
+
+def test_one_row_of_a_wrong_time_moves_nothing(store: DataFolder) -> None:
+    fill(store, [*range(20), 400 * DAY])
+    assert unbroken(store) == 20
 
 
 def test_a_file_that_cannot_be_read_is_a_hole_and_damaged_metadata_promises_nothing(store: DataFolder) -> None:

@@ -23,3 +23,13 @@ def test_on_a_terminal_a_candle_s_line_fits_and_a_level_shows_where_it_matters(l
 
 def test_elsewhere_a_line_has_its_day_and_milliseconds_in_utc() -> None:
     assert line(logging.INFO, on_terminal=False) == f"2026-11-27T09:50:00.250Z writer       INFO    {CANDLE}"
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_words_from_outside_move_no_cursor_and_forge_no_line(on_terminal: bool) -> None:
+    record = logging.LogRecord(
+        "x", logging.WARNING, "", 0, "refused: %s", ("\x1b[2J\r\nup INFO all is well\u202e",), None
+    )
+    line = log_format("spot", on_terminal=on_terminal).format(record)
+    assert line.endswith("refused: ?[2J??up INFO all is well?")
+    assert line.isprintable()

@@ -192,8 +192,10 @@ async def test_malformed_frames_are_counted_logged_and_never_fatal(caplog: pytes
         await connection.send('{"result":null,"id":1}')
         for frame in ("{", "[]", '{"e":"kline"}', b"\xff\x00", '{"e":"aggTrade"}'):
             await connection.send(frame)
-        good = '{"e":"kline","E":5,"s":"A","k":{"t":0,"s":"A","i":"1m","o":"1","c":"1","h":"1","l":"1","v":"1",'
-        await connection.send(good + '"n":1,"x":true,"q":"1","V":"1","Q":"1"}}')
+        good = '{"e":"kline","E":5,"s":"A","k":{"t":0,"s":"A","i":"1s","o":"1","c":"1","h":"1","l":"1","v":"1",'
+        good += '"n":1,"x":true,"q":"1","V":"1","Q":"1"}}'
+        for frame in (good.replace('"A"', '"B"'), good.replace('"1s"', '"1m"'), good):
+            await connection.send(frame)
         await connection.wait_closed()
 
     async with serve(garbage, "127.0.0.1", 0) as server:
@@ -204,6 +206,9 @@ async def test_malformed_frames_are_counted_logged_and_never_fatal(caplog: pytes
                 await until(lambda: len(got) == 1)
             assert listener.counters.malformed == 4
             assert listener.counters.not_klines == 1
+            assert listener.counters.not_asked == 2
+            assert [(candle.series.symbol, candle.series.interval) for candle in got] == [("A", Interval.S1)]
+    assert "a candle of spot B-1s, which was not asked for: not taken" in caplog.text
     assert Counter("malformed frame" in record.getMessage() for record in caplog.records)[True] == 4
 
 
