@@ -4,7 +4,10 @@
 inside a list or an object.
 """
 
+import re
 from collections.abc import Sequence
+
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")  # in an address
 
 
 def quoted(value: object, max_characters: int = 40) -> str:
@@ -21,6 +24,11 @@ def printable(value: object, max_characters: int | None = 200) -> str:
     if not isinstance(value, str):
         return quoted(value, max_characters or 200)
     return "".join(character if character.isprintable() else "?" for character in value[:max_characters])
+
+
+def without_passwords(text: str) -> str:
+    """A text whose addresses tell neither user nor password."""
+    return _LOGIN.sub("***@", text)
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -18,11 +18,13 @@ import httpx
 from candlewick.backfill.archive_format import CHECKSUM_SUFFIX, ArchiveFile, verify
 from candlewick.backfill.retry import Patience
 from consumer.storage.layout import SUFFIX, partition_span
+from producers.exchange.proxy import proxy_for
 from shared.candle import Series
 from shared.errors import ArchiveError, ArchiveUnreachableError, CandlewickError
 from shared.interval import DAY_MS
 from shared.market import Market
 from shared.process.backoff import backoff
+from shared.settings.sections import ExchangeSettings
 from shared.settings.types import without_secrets
 
 _STATUS_TRIES = 4  # while the archive answers that it cannot now
@@ -54,7 +56,7 @@ class Archive(Protocol):
         """Let go of it."""
 
 
-def open_archive(text: str, timeout_seconds: float, *, unverified: bool) -> Archive:
+def open_archive(text: str, exchange: ExchangeSettings, *, unverified: bool) -> Archive:
     """The archive that ``--archive`` names: an address that begins with http:// or https://, or a folder.
 
     CandlewickError when it is neither. Files without a CHECKSUM beside them are taken only if ``unverified``.
@@ -66,7 +68,8 @@ def open_archive(text: str, timeout_seconds: float, *, unverified: bool) -> Arch
             host = ""
         if not host:
             raise CandlewickError(f"--archive {text!r} names no host")
-        return WebArchive(text, timeout_seconds, unverified=unverified)
+        proxy = proxy_for(exchange, text)
+        return WebArchive(text, exchange.rest_timeout_seconds, unverified=unverified, proxy=proxy)
     if not Path(text).is_dir():
         raise CandlewickError(f"--archive {text!r} is neither a folder nor an address that begins with https://")
     return FolderArchive(Path(text), unverified=unverified)
@@ -123,18 +126,17 @@ class FolderArchive:
 class WebArchive:
     """A web address that serves the archive's tree, such as https://data.binance.vision, or a mirror's.
 
-    Proxies are taken from the environment. What fails for want of a connection or by the server's fault (5xx, 429) is
+    ``proxy`` leads to it, if any does. What fails for want of a connection or by the server's fault (5xx, 429) is
     tried again a few times.
     """
 
-    def __init__(self, address: str, timeout_seconds: float, *, unverified: bool = False) -> None:
+    def __init__(
+        self, address: str, timeout_seconds: float, *, unverified: bool = False, proxy: str | None = None
+    ) -> None:
         self._address = address.rstrip("/").removesuffix("/data")
         self._unverified = unverified
         self._patience = Patience(ArchiveUnreachableError, _without_password(self._address), (httpx.HTTPError, OSError))
-        try:
-            self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=True)
-        except (ImportError, ValueError) as error:
-            raise CandlewickError(f"the proxy in the environment cannot be used for the archive: {error}") from None
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=True, proxy=proxy, trust_env=False)
 
     async def get(self, file: ArchiveFile) -> Found | None:  # noqa: D102 # as the protocol says
         address = f"{self._address}/{quote(file.path)}"

@@ -83,8 +83,9 @@ def backfill(settings: Settings, order: Order) -> int:
 
     The exit code is 0 when every candle of the spans is stored, absent, or was never to be had; else 1.
     """
-    timeout = settings.exchange.rest_timeout_seconds
-    archive = open_archive(order.archive, timeout, unverified=order.unverified) if order.archive is not None else None
+    archive = None
+    if order.archive is not None:
+        archive = open_archive(order.archive, settings.exchange, unverified=order.unverified)
     with candle_store(settings) as candles, progress_display(sys.stderr) as display:
         results = asyncio.run(_fill_all(settings, order, candles, archive, display))
     for result in results:

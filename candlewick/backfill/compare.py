@@ -89,7 +89,7 @@ async def _compare_all(
     archive: Archive | None = None
     if against != "rest":
         place = DEFAULT_ARCHIVE if against == "archive" else against
-        archive = open_archive(place, settings.exchange.rest_timeout_seconds, unverified=False)
+        archive = open_archive(place, settings.exchange, unverified=False)
     dataset, found = Dataset.in_folder(settings.data.folder), []
     try:
         for audit in audits:

@@ -5,7 +5,6 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import orjson
 from websockets.asyncio.client import connect
@@ -13,6 +12,7 @@ from websockets.exceptions import WebSocketException
 
 from producers.exchange.channels import channel
 from producers.exchange.frames import Control, Malformed, NotKline, OpenKline, Shutdown, parse_frame
+from producers.exchange.proxy import proxy_for
 from shared.candle import Candle, Series
 from shared.errors import CandlewickError
 from shared.market import Market
@@ -26,15 +26,13 @@ async def print_frames(series: Series, settings: Settings, count: int | None) ->
     CandlewickError when no address of the exchange can be reached; a connection that is lost later is opened again.
     """
     addresses = [f"{base}/ws/{channel(series)}" for base in settings.exchange.websocket(series.market)]
-    proxy: Literal[True] | None = None if settings.exchange.simulator else True
     delays = backoff()
     shown = 0
     for number in itertools.count():
         address = addresses[number % len(addresses)]
         try:
-            async with connect(
-                address, open_timeout=settings.exchange.open_timeout_seconds, compression=None, proxy=proxy
-            ) as socket:
+            proxy, timeout = proxy_for(settings.exchange, address), settings.exchange.open_timeout_seconds
+            async with connect(address, open_timeout=timeout, compression=None, proxy=proxy) as socket:
                 async for frame in socket:
                     print(frame if isinstance(frame, str) else frame.decode(errors="replace"), flush=True)
                     shown += 1

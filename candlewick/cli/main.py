@@ -11,7 +11,7 @@ from candlewick.cli import audit, exchange, history, processes, records, symbols
 from candlewick.cli import dead_letters as letters
 from candlewick.up.child import COMMAND, watch_supervisor
 from shared.errors import CandlewickError
-from shared.text import printable
+from shared.text import printable, without_passwords
 
 app = typer.Typer(
     name="candlewick",
@@ -70,7 +70,7 @@ def main() -> NoReturn:
             print(f"{where}: {' '.join(error.format_message().split())}", file=sys.stderr)
         sys.exit(2)
     except CandlewickError as error:
-        print(f"candlewick: {printable(str(error), None)}", file=sys.stderr)
+        print(f"candlewick: {printable(without_passwords(str(error)), None)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)

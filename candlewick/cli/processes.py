@@ -21,6 +21,7 @@ def up(
 ) -> None:
     """Record: broker, one producer a market and the writer, until Ctrl-C."""
     from candlewick.up.supervisor import Supervisor, check_sources
+    from producers.exchange.proxy import check_proxies
     from shared.process.logs import configure_logging
 
     settings, flags, environment = options.settings_and_flags(
@@ -28,6 +29,8 @@ def up(
     )
     configure_logging("up", settings.log.level)
     check_sources(settings)
+    for name in Market:
+        check_proxies(settings.exchange, (*settings.exchange.websocket(name), *settings.exchange.rest(name)))
     raise typer.Exit(Supervisor(settings.check_record(), flags, environment).run(seconds))
 
 

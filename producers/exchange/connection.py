@@ -30,6 +30,7 @@ from producers.exchange.frames import (
     peek_channel,
     peek_event_time_ms,
 )
+from producers.exchange.proxy import proxy_for
 from producers.exchange.requests import ControlRequests
 from shared.candle import Candle
 from shared.errors import ConnectionFailedError
@@ -117,7 +118,7 @@ class Connection:
                 max_size=_MAX_FRAME_BYTES,
                 max_queue=1024,
                 compression=None,
-                proxy=None if self._settings.simulator else True,
+                proxy=proxy_for(self._settings, self.address),
             )
         except TimeoutError:
             raise ConnectionFailedError(f"no answer in {self._settings.open_timeout_seconds:g} s") from None

@@ -17,16 +17,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
 from producers.exchange.addresses import Addresses
 from producers.exchange.page import Answer, OddRow, Page, klines_weight, next_open_ms, odd_reason
+from producers.exchange.proxy import proxy_for
 from producers.exchange.symbols import Listing, parse_listings
 from producers.exchange.weight import WeightBudget
 from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
-from shared.errors import MalformedCandleError, PoolClosedError, RestRefusedError, RestUnavailableError, SettingsError
+from shared.errors import MalformedCandleError, PoolClosedError, RestRefusedError, RestUnavailableError
 from shared.interval import Interval
 from shared.market import Market
 from shared.process.once import is_worth_a_line
@@ -56,7 +58,7 @@ class RestCounters:
 class RestClient:
     """One market's REST calls, over connections that are kept until ``close``.
 
-    SettingsError says that a proxy in the environment is of a kind that needs another package.
+    SettingsError says that the proxy to one of its addresses cannot be used.
     """
 
     def __init__(self, market: Market, settings: ExchangeSettings, budget: WeightBudget) -> None:
@@ -66,15 +68,19 @@ class RestClient:
         self._odd_answers = 0
         self._timeout_seconds = settings.rest_timeout_seconds
         self._addresses = Addresses(f"{market} REST", settings.rest(market))
-        try:
-            self._client = httpx.AsyncClient(
-                timeout=settings.rest_timeout_seconds,
-                trust_env=not settings.simulator,
-                headers={"Accept-Encoding": "gzip"},  # what ``_fetch`` unpacks
-                limits=httpx.Limits(max_connections=16),
-            )
-        except (ImportError, ValueError) as error:
-            raise SettingsError(f"the proxy in the environment cannot be used for REST: {error}") from None
+        limits = httpx.Limits(max_connections=16)
+        routes = {
+            f"all://{urlsplit(address).netloc}": httpx.AsyncHTTPTransport(proxy=proxy, limits=limits)
+            for address in settings.rest(market)
+            if (proxy := proxy_for(settings, address)) is not None
+        }
+        self._client = httpx.AsyncClient(
+            timeout=settings.rest_timeout_seconds,
+            trust_env=False,
+            mounts=routes,
+            headers={"Accept-Encoding": "gzip"},  # what ``_fetch`` unpacks
+            limits=limits,
+        )
 
     async def close(self) -> None:
         """Close its connections."""

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 
-from shared.text import printable
+from shared.text import printable, without_passwords
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
@@ -31,11 +31,12 @@ def log_format(process: str, *, on_terminal: bool) -> logging.Formatter:
 
 
 class _Safe(logging.Formatter):
-    """One line a message: words from outside may hold what moves a cursor, or looks like a line of ours."""
+    """One line a message. Words from outside may hold what moves a cursor, a line like ours, a password."""
 
     def format(self, record: logging.LogRecord) -> str:
         record.msg, record.args = printable(record.getMessage(), None), None
-        return "".join(part if part.isprintable() or part == "\n" else "?" for part in super().format(record))
+        shown = without_passwords(super().format(record))  # a traceback has words from outside, too
+        return "".join(part if part.isprintable() or part == "\n" else "?" for part in shown)
 
 
 class _ForTerminal(_Safe):

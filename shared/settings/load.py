@@ -18,6 +18,7 @@ from shared.errors import SettingsError
 from shared.settings.model import ENV_PREFIX, Settings
 from shared.settings.sections import RecordGroup, Section
 from shared.settings.types import without_secrets
+from shared.text import without_passwords
 
 DEFAULT_FILE = Path("candlewick.toml")
 CONFIG_ENV = "CANDLEWICK_CONFIG"
@@ -64,7 +65,7 @@ def describe(settings: Settings) -> Iterable[tuple[str, str, str]]:
         if isinstance(section, Section):
             for key, inner in type(section).model_fields.items():
                 value = getattr(section, key)
-                shown = without_secrets(str(value)) if key == "url" else str(value)
+                shown = without_secrets(str(value)) if key == "url" else without_passwords(str(value))
                 yield f"{ENV_PREFIX}{name}_{key}".upper(), shown, inner.description or ""
         else:
             shown = f"{len(section)} groups" if isinstance(section, tuple) else str(section)
@@ -113,10 +114,10 @@ def _describe(error: ValidationError) -> Iterable[str]:
             yield f"{key}: there is no such setting{_near(detail['loc'])}"
         elif not key:
             yield text
-        elif key.startswith("broker"):
+        elif key.startswith(("broker", "exchange.proxy")):
             yield f"{key}: {text}"  # the value may hold a password
         else:
-            yield f"{key}: {detail['input']!r:.80} is not allowed, {text}"
+            yield f"{key}: {without_passwords(repr(detail['input'])):.80} is not allowed, {text}"
 
 
 def _near(location: tuple[int | str, ...]) -> str:

@@ -15,6 +15,7 @@ from shared.settings.types import (
     BrokerAddress,
     Duration,
     OptionalRestAddress,
+    ProxyAddress,
     RestAddresses,
     Seconds,
     SymbolPattern,
@@ -94,6 +95,11 @@ class ExchangeSettings(Section):
     )
     coin_futures_rest: RestAddresses = Field(
         ", ".join(Market.COIN_FUTURES.facts.rest), description="base addresses of REST, coin-margined futures"
+    )
+    proxy: ProxyAddress = Field(
+        "",
+        description="proxy to the exchange: http://, https://, socks5:// or socks5h://; `direct`: none; "
+        "empty: what HTTPS_PROXY, ALL_PROXY and NO_PROXY say",
     )
     mix_sources: bool = Field(
         False, description="record although the store or the broker has candles of another exchange"

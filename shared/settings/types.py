@@ -11,6 +11,9 @@ from shared.candle import checked_symbol
 from shared.errors import MalformedCandleError
 from shared.interval import UNIT_MS
 
+DIRECT = "direct"
+"""In place of a proxy: none, whatever the environment says."""
+
 
 def _symbol(text: str) -> str:
     try:
@@ -34,6 +37,16 @@ def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False)
             "an address names a host and, after a colon, a port; / ? # in a password are written %2F %3F %23"
         )
     return text.rstrip("/")
+
+
+def checked_proxy(text: str) -> str:
+    """A proxy's address, ``direct`` or an empty text as it is; ValueError, without the address, for any other."""
+    if text in ("", DIRECT):
+        return text
+    try:
+        return _address(("http", "https", "socks5", "socks5h"), text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or is `{DIRECT}` for none") from None
 
 
 def _joined(value: object) -> object:
@@ -81,6 +94,7 @@ def duration_ms(text: str) -> int:
     return int(match[1]) * UNIT_MS[match[2]]
 
 
+ProxyAddress = Annotated[str, AfterValidator(checked_proxy)]
 SymbolPattern = Annotated[str, AfterValidator(_pattern)]
 Duration = Annotated[str, AfterValidator(_duration)]
 WebSocketAddresses = Annotated[str, BeforeValidator(_joined), AfterValidator(partial(_addresses, ("ws", "wss")))]
