@@ -100,7 +100,7 @@ class Writer:
         self._markets = markets
         writer = settings.writer
         self._staging = Staging(settings.staging_folder)
-        storage = LocalStorage(settings.data.folder, self._staging, writer.lock_timeout_seconds)
+        self._storage = storage = LocalStorage(settings.data.folder, self._staging, writer.lock_timeout_seconds)
         try:
             make_folders(settings.candles_folder.absolute())  # readers find the dataset before anything is in it
         except OSError as error:
@@ -205,7 +205,11 @@ class Writer:
             self._clock.sleep(min(left, 0.1))
 
     def step(self) -> None:
-        """One turn of the loop: read once, flush if it is due, keep house. Raises what redis-py raises."""
+        """One turn of the loop: read once, flush if it is due, keep house. Raises what redis-py raises.
+
+        StoreError when the data folder was taken away: what it would write into another one stays pending.
+        """
+        self._storage.check_root()
         now = self._clock.monotonic()
         due_in = self.batch.due_in(now)
         wait_ms = self._block_ms if due_in is None else min(self._block_ms, int(due_in * 1000))

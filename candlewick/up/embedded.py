@@ -178,7 +178,7 @@ def start(settings: Settings, stopping: Callable[[], bool] = lambda: False, *, i
     command = embedded_command(settings)
     found = _patient_look(settings, stopping) if is_patient else look(settings)
     if found.reach in (Reach.FOREIGN, Reach.UNREACHABLE, Reach.SILENT):
-        _end(settings, found.pid)
+        end(settings, found.pid)
     has_moved = False
     while True:
         process, log_from = _spawn(settings, command)
@@ -219,7 +219,7 @@ def stop(settings: Settings) -> None:
     with contextlib.suppress(redis.RedisError, OSError):  # the connection ends with the server
         client.shutdown(nosave=True)
     client.close()
-    _end(settings, None)
+    end(settings, None)
 
 
 def disk_trouble(folder: Path) -> str:
@@ -299,22 +299,22 @@ def _is_served(settings: Settings) -> bool:
         return is_locked(folder.fd) or bool(serving_pids(folder.path))
 
 
-def _end(settings: Settings, pid: int | None) -> None:
+def end(settings: Settings, pid: int | None) -> None:
     """End whatever serves the folder's files, and the server ``pid``: in good order, or by force."""
-    if not embedded_folder(settings).is_dir():
-        return
-    with contextlib.closing(_Folder(settings)) as folder:
 
-        def serving() -> set[int]:
-            noted = folder.noted()[0] if is_locked(folder.fd) else None
-            return {*serving_pids(folder.path, noted), *([pid] if pid is not None and is_server(pid) else [])}
+    def serving() -> set[int]:
+        found = {pid} if pid is not None and is_server(pid) else set()
+        if embedded_folder(settings).is_dir():
+            with contextlib.closing(_Folder(settings)) as folder:
+                found.update(serving_pids(folder.path, folder.noted()[0] if is_locked(folder.fd) else None))
+        return found
 
-        _send(serving(), signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_SECONDS
-        while left := serving():
-            if time.monotonic() > deadline:
-                _send(left, signal.SIGKILL)
-            time.sleep(0.02)
+    _send(serving(), signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while left := serving():
+        if time.monotonic() > deadline:
+            _send(left, signal.SIGKILL)
+        time.sleep(0.02)
     _started[:] = [process for process in _started if process.poll() is None]
 
 

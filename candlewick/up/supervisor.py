@@ -24,6 +24,7 @@ from consumer.storage.sources import SourceStore
 from shared.broker.client import broker_name
 from shared.errors import BrokerError, SettingsError, StoreError
 from shared.market import Market
+from shared.process.known_folder import KnownFolder
 from shared.process.stopping import StopRequests, stop_signals
 from shared.settings.model import Settings
 
@@ -71,6 +72,7 @@ class Supervisor:
         self._requests = StopRequests()
         self._kill = False
         self._broker = Restarts("the embedded broker")
+        self._broker_pid: int | None = None
         self._broker_is_down = False
         self._broker_asked_at = self._broker_answered_at = 0.0
 
@@ -87,6 +89,7 @@ class Supervisor:
         for number in stop_signals():
             signal.signal(number, self.stop)
         with PidFile(self._settings.data.folder).held():
+            self._folder = KnownFolder(self._settings.data.folder)
             if not self._settings.broker.url:
                 started = embedded.start(self._settings, lambda: self._requests.asked)
                 log.info("%s %s", "started" if started else "found", broker_name(self._settings))
@@ -100,6 +103,11 @@ class Supervisor:
 
     def _watch(self, until: float | None) -> int:
         while not self._requests.asked and (until is None or time.monotonic() < until):
+            try:
+                self._folder.check()
+            except StoreError as error:  # before anything is started in its place
+                log.error("%s: stopping", error)
+                return _USER_ERROR
             for child in self._children:
                 if child.process is not None and child.code is not None:
                     if child.code == _USER_ERROR:
@@ -122,9 +130,9 @@ class Supervisor:
         if self._broker_is_down:
             self._start_broker()
             return
-        reach = embedded.look(self._settings).reach
+        reach, pid = embedded.look(self._settings)
         if reach in (Reach.READY, Reach.LOADING):
-            self._broker_answered_at = now
+            self._broker_answered_at, self._broker_pid = now, pid or self._broker_pid
         elif now - self._broker_answered_at >= embedded.PATIENCE_SECONDS.get(reach, 0):
             self._broker_is_down = True
             self._broker.note_end(_WHY[reach])
@@ -145,6 +153,8 @@ class Supervisor:
         self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
         if not self._settings.broker.url and embedded.is_ours(self._settings):
             embedded.stop(self._settings)
+        elif self._broker_pid is not None:
+            embedded.end(self._settings, self._broker_pid)  # in a folder that was taken away
         log.info("stopped")
 
     def _stop_group(self, children: Sequence[Child], grace_seconds: float) -> None:

@@ -25,6 +25,7 @@ from consumer.storage.interface import NO_VERSION, Change, Content, Damaged, Fol
 from consumer.storage.layout import series_of_folder
 from consumer.storage.quarantine import Quarantine
 from shared.errors import DamagedFileError, SeriesLockedError, StoreError, VersionChangedError
+from shared.process.known_folder import KnownFolder
 from shared.process.locks import leads_to, lock_within
 
 _LIST_TRIES = 50
@@ -74,9 +75,15 @@ class LocalStorage:
         self.name = str(data)
         self.data = data.absolute()
         self._staging = staging
+        self._root = None if staging is None else KnownFolder(self.data)
         self._lock_timeout_seconds = lock_timeout_seconds
         self._quarantine = Quarantine(self.data)
         self._folders: dict[str, DurableFolders] = {}
+
+    def check_root(self) -> None:
+        """StoreError when the data folder is not the one any more that it was when writing began."""
+        if self._root is not None:
+            self._root.check()
 
     def list_folder(self, folder: str) -> Folder:  # noqa: D102 # as the interface says, here and below
         path = self._path(folder)
@@ -205,6 +212,7 @@ class LocalStorage:
 
     def _stage(self, job: _Job) -> None:
         """Write what is new into staged files, not synced yet, and make the folder's own name durable."""
+        self.check_root()
         root, _, _ = job.changes[0].key.partition("/")
         self._folders.setdefault(root, DurableFolders(self.data / root)).make(self._path(_folder(job)))
         for change in job.changes:

@@ -1,6 +1,7 @@
 """Ends of every kind: a second signal, processes restarted one at a time, a broker that loses what it had taken."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from candlewick.up.serving import serving_pids
 from chaos.whole.truth import control, held_by_the_exchange, stored
 from consumer.dataset.dataset import Dataset
 from shared.broker.keys import Keys
@@ -18,7 +20,8 @@ from shared.settings.load import load_settings
 from tests.support.candles import JUNE_30
 from tests.support.commands import Start
 from tests.support.completeness import audits, is_complete
-from tests.support.pipeline import BASE, GROUPS, lives, write_settings
+from tests.support.disk import Disk
+from tests.support.pipeline import BASE, GROUPS, lives, psutil_family, write_settings
 from tests.support.servers import RealServer
 from tests.support.waiting import wait_until
 from tests.support.writing import candles, pending, publish
@@ -147,4 +150,54 @@ def test_a_broker_that_is_emptied_again_and_again_costs_no_candle(
         truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         got = stored(settings.candles_folder, one.series)
         assert {time: row for time, row in got.items() if time < one.span.end_ms} == truth
+    client.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["renamed", "deleted"])
+def test_a_data_folder_that_is_taken_away_stops_everything_and_no_second_one_begins(
+    how: str, start: Start, simulator: Callable[..., str], tmp_path: Path
+) -> None:
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
+    settings = load_settings(write_settings(tmp_path, address, SPOT))
+    up = start("up")
+    wait_until(lambda: is_complete(settings, 4, JUNE_30 + 5 * MINUTE_MS), 60)
+    data, away = tmp_path / "data", tmp_path / "away"
+    data.rename(away)
+    if how == "deleted":
+        shutil.rmtree(away)
+    assert up.wait(30) == 2
+    log = (tmp_path / "log").read_text()
+    assert f"{data} is not the folder any more that it was: renamed, deleted or unmounted: stopping" in log
+    assert not data.exists()
+    assert not psutil_family(tmp_path, "write")
+    assert not psutil_family(tmp_path, "produce")
+    if how == "renamed":
+        assert serving_pids(away / "broker") == []
+        again = start("up", "--data", "away")
+        until_ms = control(address)["time_ms"] // MINUTE_MS * MINUTE_MS
+        moved = settings.model_copy(update={"data": settings.data.model_copy(update={"folder": away})})
+        wait_until(lambda: is_complete(moved, 4, until_ms), 60)
+        again.terminate()
+        assert again.wait(20) == 0
+
+
+def test_a_data_folder_that_is_unmounted_stops_the_writer_and_nothing_goes_below_it(
+    disk: Disk, start: Start, make_server: Callable[..., RealServer], tmp_path: Path
+) -> None:
+    server = make_server()
+    data = disk.folder / "data"
+    data.mkdir()
+    write_settings(tmp_path, "http://127.0.0.1:1", SPOT, broker={"url": server.url}, data={"folder": str(data)})
+    client = redis.Redis.from_url(server.url)
+    writer = start("write")
+    wait_until(lambda: lives(client, KEYS, writer))
+    publish(client, KEYS, candles(10))
+    wait_until(lambda: pending(client, KEYS) == 0)
+    disk.unmount()
+    publish(client, KEYS, candles(10, first=10))
+    assert writer.wait(20) == 2
+    assert "renamed, deleted or unmounted" in (tmp_path / "log").read_text()
+    assert not list(disk.folder.iterdir()), "no second dataset below the mount"
+    assert client.xinfo_groups(KEYS.candles(Market.USDT_FUTURES))[0]["last-delivered-id"] is not None
     client.close()

@@ -57,7 +57,7 @@ def test_a_disk_that_becomes_read_only_is_waited_for(
         wait_until(lambda: stored(settings) == list(range(10)) and pending(client, keys) == 0)
 
 
-@pytest.mark.parametrize("name", ["candles", "staging", "ledger", "."])
+@pytest.mark.parametrize("name", ["candles", "staging", "ledger"])
 def test_a_folder_that_is_deleted_under_a_writer_is_made_again_and_later_candles_are_written(
     name: str, make_settings: Callable[..., Settings], client: Any, keys: Keys
 ) -> None:
