@@ -23,6 +23,7 @@ from shared.process.once import SayOnce
 log = logging.getLogger(__name__)
 
 _TRIES = 50  # against other writers of the same series; one of all who try succeeds each time
+_CACHED_PARTITIONS = 2  # of a series
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,11 @@ class CandleStore:
         self._quarantines = quarantines
         self._cache = _Cache(cache_bytes)
         self._log_once = SayOnce(log.exception)  # it will be tried again and again
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of the rows that are kept from one write to the next."""
+        return self._cache.nbytes
 
     def write(self, series: Series, candles: Sequence[Candle]) -> Written:
         """Store candles of one series; when this returns they are durable.
@@ -188,13 +194,23 @@ def _only(results: Sequence[Written | StoreError]) -> Written:
 
 
 class _Cache:
-    """Rows by partition, each good only while the partition has the version that they were written as."""
+    """Rows by partition, each good only while the partition has the version that they were written as.
+
+    Of a series it keeps the two partitions that were written last: the one that grows, and the one before it for what
+    comes late. A period that is over is forgotten, however large the bound.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: OrderedDict[str, tuple[Version, Rows]] = OrderedDict()
+        self._by_folder: dict[str, list[str]] = {}  # keys, written last last
         self._mutex = threading.RLock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows that are kept."""
+        return self._bytes
 
     def get(self, key: str, version: Version) -> Rows | None:
         with self._mutex:
@@ -209,6 +225,10 @@ class _Cache:
             self.drop(key)
             self._entries[key] = (version, rows)
             self._bytes += rows.nbytes
+            written = self._by_folder.setdefault(_folder(key), [])
+            written.append(key)
+            if len(written) > _CACHED_PARTITIONS:
+                self.drop(written[0])
             while self._bytes > self._max_bytes:
                 self.drop(next(iter(self._entries)))
 
@@ -216,3 +236,12 @@ class _Cache:
         with self._mutex:
             _, rows = self._entries.pop(key, (NO_VERSION, EMPTY))
             self._bytes -= rows.nbytes
+            written = self._by_folder.get(_folder(key), [])
+            if key in written:
+                written.remove(key)
+                if not written:
+                    del self._by_folder[_folder(key)]
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]

@@ -7,11 +7,12 @@ import polars as pl
 
 from consumer.storage.table import VALUE_COLUMNS
 from shared.candle import Series
-from shared.interval import Interval
+from shared.interval import DAY_MS, Interval
 from shared.market import Market
-from tests.support.candles import BTC, JUNE_30, make_candle
+from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
 from tests.support.partitions import candles, files, frame, minutes, open_store
 from tests.support.stores import DataFolder
+from tests.support.writing import ETH
 
 
 def test_pandas_reads_a_series_folder_back_sorted_and_unique(store: DataFolder) -> None:
@@ -79,4 +80,19 @@ def test_without_any_memory_for_copies_the_result_is_the_same(tmp_path: Path) ->
     for at in range(5):
         store.write(BTC, candles(at))
     assert minutes(store) == list(range(5))
+    store.staging.close()
+
+
+def test_the_copies_in_memory_do_not_grow_with_the_days(tmp_path: Path) -> None:
+    """A day that is over is forgotten: memory is flat, however long a writer lives."""
+    store = open_store(tmp_path, cache_bytes=2**30)
+    sizes = []
+    for day in range(12):
+        for series in (BTC, ETH):
+            store.write(series, [make_candle(series, JUNE_30 + day * DAY_MS + at * MINUTE) for at in range(50)])
+        sizes.append(store.cached_bytes)
+    assert sizes[0] > 0
+    assert sizes[1:] == [2 * sizes[0]] * 11
+    store.write(BTC, [make_candle(BTC, JUNE_30 + 50 * MINUTE)])
+    assert len(frame(store)) == 12 * 50 + 1, "a late one finds its day"
     store.staging.close()
