@@ -132,6 +132,7 @@ def _as_json(
             "wrong_rows": audited.rows.wrong_rows,
             "wrong": [{"open_time": options.iso(row.open_time_ms), "reason": row.reason} for row in audited.rows.wrong],
             "errors": audited.errors,
+            "strays": audited.strays,
             "ended": audited.ended,
             "comparison": comparisons.get(audited.series),
         }
@@ -188,7 +189,8 @@ def _below(audited: "SeriesAudit") -> list[str]:
     lines += _more(len(audited.gaps) - _GAPS_SHOWN, "gaps")
     lines += [f"  wrong: the row of {utc(row.open_time_ms)} {row.reason}" for row in audited.rows.wrong[:_WRONG_SHOWN]]
     lines += _more(audited.rows.wrong_rows - _WRONG_SHOWN, "wrong rows")
-    return lines + [f"  unreadable: {error}" for error in audited.errors]
+    lines += [f"  unreadable: {error}" for error in audited.errors]
+    return lines + [f"  not ours, and taken in by plain readers: {stray}" for stray in audited.strays]
 
 
 def _render_comparisons(compared: "Iterable[Comparison]") -> list[str]:

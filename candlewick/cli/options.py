@@ -1,5 +1,6 @@
 """Arguments and options that several commands share, and the settings and the broker that they lead to."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,7 +118,10 @@ def settings_and_flags(
     if mix_sources:
         values.setdefault("exchange", {})["mix_sources"] = True
         flags.append("--mix-sources")
-    return load_settings(config, values), flags, {"CANDLEWICK_BROKER_URL": broker} if broker else {}
+    settings = load_settings(config, values)
+    if settings.data.file_umask:
+        os.umask(int(settings.data.file_umask, 8))
+    return settings, flags, {"CANDLEWICK_BROKER_URL": broker} if broker else {}
 
 
 @contextmanager

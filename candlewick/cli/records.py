@@ -146,10 +146,13 @@ def compact(
     staging = Staging(settings.staging_folder)
     try:
         storage = LocalStorage(settings.data.folder, staging, settings.writer.lock_timeout_seconds)
-        files, months = run(storage, chosen)
+        files, months, failures = run(storage, chosen)
     finally:
         staging.close()
     print(f"joined {counted(files, 'file')} into {counted(months, 'month')}")
+    for failure in failures:
+        print(f"not joined: {failure}", file=sys.stderr)
+    raise typer.Exit(1 if failures else 0)
 
 
 COMMANDS: tuple[Callable[..., Any], ...] = (read, replay, compact)

@@ -18,7 +18,7 @@ from shared.broker.keys import Keys
 from shared.market import Market
 from shared.settings.model import Settings
 from shared.source import shown
-from shared.text import counted
+from shared.text import counted, printable, without_passwords
 
 _SERIES_SHOWN = 30
 _TROUBLES = (
@@ -90,7 +90,7 @@ def _store(settings: Settings) -> dict[str, Any]:
 
 def render(found: Mapping[str, Any]) -> str:
     """``collect``'s answer for a terminal."""
-    return "\n".join(_lines(found))
+    return "\n".join(printable(without_passwords(line), None) for line in _lines(found))
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from consumer.dataset.dataset import ALWAYS_MS, Dataset
 from consumer.dataset.figures import newest_ends
 from consumer.dataset.row_checks import FoundRows, check_partition
 from consumer.storage.codec import read_partition
+from consumer.storage.layout import metadata_key
 from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import Rows, runs
 from shared.candle import Series
@@ -56,7 +57,8 @@ class SeriesAudit:
         gaps: what is missing, as ranges of open times, ascending.
         days: the tally by day of the candles' open times; days without anything expected are left out.
         rows: rows that cannot be right.
-        errors: files that cannot be read.
+        errors: files that cannot be read, and what cannot be known for want of metadata.
+        strays: files and folders among the partitions that are none; plain readers take them in.
         ended: why the series ended; None while it is recorded.
     """
 
@@ -70,12 +72,13 @@ class SeriesAudit:
     days: list[tuple[str, Tally]] = field(default_factory=list)
     rows: FoundRows = field(default_factory=FoundRows)
     errors: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
     ended: str | None = None
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing is missing, nothing wrong, nothing unreadable."""
-        return not (self.tally.missing or self.rows.wrong_rows or self.errors)
+        """Whether nothing is missing, nothing wrong, nothing unreadable, nothing there that is not ours."""
+        return not (self.tally.missing or self.rows.wrong_rows or self.errors or self.strays)
 
 
 def audit(
@@ -103,6 +106,7 @@ def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> Series
     """
     found, metadata = SeriesAudit(series), dataset.metadata(series)
     found.ended = metadata.reason if metadata.end_ms is not None else None
+    found.strays = dataset.strays(series)
     stored = Coverage(series.interval, 0)
     for rows in _partitions(dataset, series, wanted, found):
         found.rows.check(rows, series.interval, stored.settled)
@@ -112,6 +116,8 @@ def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> Series
     coverage = _expected(series.interval, metadata, edges, wanted)
     if coverage is None:
         return found
+    if metadata.is_empty:
+        found.errors.append(f"{metadata_key(series)}: missing, so nobody knows since when and how far it is recorded")
     coverage.settled = stored.settled
     for absent in metadata.absent:
         coverage.add_absent(*absent)

@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.storage.codec import encode
@@ -40,17 +41,33 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def compact(storage: LocalStorage, series: Iterable[Series]) -> tuple[int, int]:
-    """Join what is over of these series: how many small files, into how many months.
+class Compacted(NamedTuple):
+    """How many small files were joined into how many months, and why some were not, a line each."""
 
-    StoreError when a file is damaged, a series stays locked, or folders cannot be swapped here. Months that were joined
-    before stay joined.
+    files: int
+    months: int
+    failures: list[str]
+
+
+def compact(storage: LocalStorage, series: Iterable[Series]) -> Compacted:
+    """Join what is over of these series. What stands in the way of one month bars no other.
+
+    StoreError when folders cannot be swapped here. Months that were joined before stay joined.
     """
-    dataset, files, old_folders = Dataset(storage), 0, list[Path]()
+    dataset, files, old_folders, failures = Dataset(storage), 0, list[Path](), list[str]()
     try:
         for chosen in series:
-            for month in closed_months(dataset, chosen):
-                joined, old = join_month(storage, chosen, month)
+            try:
+                months = closed_months(dataset, chosen)
+            except StoreError as error:
+                failures.append(f"{chosen}: {error}")
+                continue
+            for month in months:
+                try:
+                    joined, old = join_month(storage, chosen, month)
+                except StoreError as error:
+                    failures.append(f"{chosen}, {month}: {error}")
+                    continue
                 files += joined
                 old_folders += [old] if old else []
     except OSError as error:
@@ -60,7 +77,7 @@ def compact(storage: LocalStorage, series: Iterable[Series]) -> tuple[int, int]:
             time.sleep(_OLD_SECONDS)
         for old in old_folders:
             shutil.rmtree(old, ignore_errors=True)
-    return files, len(old_folders)
+    return Compacted(files, len(old_folders), failures)
 
 
 def closed_months(dataset: Dataset, series: Series) -> list[str]:
@@ -89,6 +106,9 @@ def join_month(storage: LocalStorage, series: Series, month: str) -> tuple[int, 
     has changed then.
     """
     with storage.locked(candles_key(series)) as folder:
+        folders = storage.list_folder(candles_key(series)).folders
+        if folders:
+            raise StoreError(f"{candles_key(series, folders[0])} is a folder, and not ours: move it away")
         partitions = Dataset(storage).partitions(series)
         parts = [part for part in partitions if part.name != month and part.name.startswith(month.removesuffix(SUFFIX))]
         if not parts:

@@ -99,6 +99,15 @@ class Dataset:
         spans = ((partition_span(name), name, size) for name, size in files.items())
         return sorted(PartitionFile(Span(*span), candles_key(series, name), size) for span, name, size in spans if span)
 
+    def strays(self, series: Series) -> list[str]:
+        """Keys of what lies in a series' folder and is no partition: plain readers take it in, ours do not.
+
+        What begins with a point or an underline they leave out, too.
+        """
+        found = self.storage.list_folder(candles_key(series))
+        names = [*found.folders, *(name for name in found.files if partition_span(name) is None)]
+        return [candles_key(series, name) for name in sorted(names) if not name.startswith((".", "_"))]
+
     def metadata(self, series: Series) -> SeriesMetadata:
         """A series' metadata. StoreError when its file cannot be read."""
         return self._metadata.read(series)

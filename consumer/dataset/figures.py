@@ -39,6 +39,8 @@ def series_figures(dataset: Dataset, series: Series) -> SeriesFigures:
                 found.rows += int(pq.read_metadata(file).num_rows)
         rows = dataset.partition(partitions[-1]) if partitions else None
         found.newest_end_ms = series.interval.end(int(rows.times[-1])) if rows is not None and len(rows) else None
+        strays = dataset.strays(series)
+        found.error = f"{strays[0]} is not ours: plain readers take it in, too" if strays else None
     except (StoreError, OSError, pa.ArrowException) as error:
         found.error = str(error)
     return found

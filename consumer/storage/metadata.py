@@ -51,6 +51,11 @@ class SeriesMetadata:
     fetched: Spans = field(default_factory=Spans)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known."""
+        return self == SeriesMetadata()
+
+    @property
     def end_ms(self) -> int | None:
         """Where the series ended; None while it is recorded, and again when it was taken up later."""
         return self.ended_ms if self.ended_noted_ms > self.began_noted_ms else None

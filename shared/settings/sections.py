@@ -19,6 +19,7 @@ from shared.settings.types import (
     RestAddresses,
     Seconds,
     SymbolPattern,
+    Umask,
     WebSocketAddresses,
     split_addresses,
 )
@@ -47,6 +48,9 @@ class DataSettings(Section):
     """Where files live."""
 
     folder: Path = Field(Path("data"), description="folder of the dataset and of the embedded broker")
+    file_umask: Umask = Field(
+        "", description="umask of what is stored: 027 lets the group read, 077 nobody else; empty: the process's own"
+    )
 
 
 class BrokerSettings(Section):

@@ -49,6 +49,12 @@ def checked_proxy(text: str) -> str:
         raise ValueError(f"{error}, or is `{DIRECT}` for none") from None
 
 
+def _umask(text: str) -> str:
+    if text and (re.fullmatch(r"0?[0-7]{3}", text, re.ASCII) is None or int(text, 8) & 0o700):
+        raise ValueError("a umask is three octal digits, such as 027, and leaves the user all rights")
+    return text
+
+
 def _joined(value: object) -> object:
     """A list as the text that stands for it; pydantic judges whatever else it is."""
     return ", ".join(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else value
@@ -94,6 +100,7 @@ def duration_ms(text: str) -> int:
     return int(match[1]) * UNIT_MS[match[2]]
 
 
+Umask = Annotated[str, AfterValidator(_umask)]
 ProxyAddress = Annotated[str, AfterValidator(checked_proxy)]
 SymbolPattern = Annotated[str, AfterValidator(_pattern)]
 Duration = Annotated[str, AfterValidator(_duration)]

@@ -1,5 +1,6 @@
 """Audits, counted from the files."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from consumer.dataset.audit import AuditRange, SeriesAudit, audit_series
 from consumer.dataset.dataset import Dataset
+from consumer.dataset.figures import series_figures
 from consumer.dataset.row_checks import WrongRow
 from consumer.storage.interface import Storage
 from consumer.storage.layout import series_folder
@@ -219,3 +221,28 @@ def test_an_audit_while_the_file_is_replaced_sees_one_or_the_other(store: DataFo
         store.write(BTC, [make_candle(BTC, JUNE_30 + number * MINUTE_MS)])
         found = audit_series(store.dataset, BTC, AuditRange())
         assert (found.tally.missing, found.rows.wrong_rows, found.tally.present) == (0, 0, number + 1)
+
+
+@pytest.mark.parametrize("name", ["2024-06-30 copy.parquet", "notes.txt", "mine/"])
+def test_what_is_not_ours_among_the_partitions_is_named(store: DataFolder, name: str) -> None:
+    """A copy doubles every row of a plain reader; ours reads each once."""
+    fill(store, BTC, JUNE_30, 10)
+    folder = store.root / series_folder(BTC)
+    if name.endswith("/"):
+        (folder / name).mkdir()
+    else:
+        shutil.copy(folder / "2024-06-30.parquet", folder / name)
+    (folder / "_left_out").touch()
+    found = audited(store, BTC, noted((FactKind.BEGAN, JUNE_30, JUNE_30)))
+    assert [stray.rpartition("/")[2] for stray in found.strays] == [name.rstrip("/")]
+    assert found.tally.present == 10
+    assert not found.is_good
+    assert "is not ours" in (series_figures(store.dataset, BTC).error or "")
+
+
+def test_without_its_metadata_an_audit_says_that_it_cannot_know(store: DataFolder) -> None:
+    fill(store, BTC, JUNE_30, 10)
+    found = audit_series(store.dataset, BTC, AuditRange())
+    assert found.tally.missing == 0
+    assert "missing, so nobody knows since when and how far it is recorded" in found.errors[0]
+    assert not found.is_good

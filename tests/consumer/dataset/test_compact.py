@@ -160,3 +160,20 @@ def test_a_writer_and_a_joiner_at_once_lose_nothing(store: DataFolder, tmp_path:
     joiner.kill()
     joiner.join()
     assert len(store.dataset.rows(BTC)) == len(before) + late
+
+
+def test_a_folder_of_somebody_s_or_a_damaged_day_bars_no_other_series_and_no_other_month(store: DataFolder) -> None:
+    other, third = (Series(BTC.market, symbol, Interval.M1) for symbol in ("ETHUSDT", "SOLUSDT"))
+    for series in (BTC, other, third):
+        fill(store, series, 40)
+    (store.root / series_folder(BTC) / "mine").mkdir()
+    (store.root / series_folder(other) / "2024-05-25.parquet").write_bytes(b"damaged")
+    files, months, failures = compact.compact(store.local, [BTC, other, third])
+    assert months == 3, "June of the second, both of the third"
+    assert files > 60
+    assert [failure.partition(": ")[0] for failure in failures] == [
+        *(f"{BTC}, 2024-0{month}.parquet" for month in (5, 6)),
+        f"{other}, 2024-05.parquet",
+    ]
+    assert "is a folder, and not ours: move it away" in failures[0]
+    assert "2024-06.parquet" in names(store, other)
