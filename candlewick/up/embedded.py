@@ -106,11 +106,13 @@ def embedded_command(settings: Settings) -> list[str]:
 
 
 class _Folder:
-    """The broker's folder: its lock, which whoever serves these files holds, and a note about who that is."""
+    """The broker's folder: its lock, which whoever serves these files holds, and a note about who that is.
+
+    FileNotFoundError where there is none.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.path = embedded_folder(settings)
-        self.path.mkdir(parents=True, exist_ok=True)
         self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def take(self) -> bool:
@@ -162,10 +164,9 @@ def is_running(settings: Settings) -> bool:
 
 def is_ours(settings: Settings) -> bool:
     """Whether the living server was started by ``candlewick up``, this one or an earlier one that crashed."""
-    if not is_running(settings):
-        return False
-    with contextlib.closing(_Folder(settings)) as folder:
-        return folder.noted()[1] != _BY_HAND
+    with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
+        return is_running(settings) and folder.noted()[1] != _BY_HAND
+    return False
 
 
 def start(settings: Settings, stopping: Callable[[], bool] = lambda: False, *, is_patient: bool = True) -> bool:
@@ -293,10 +294,9 @@ def _spawn(settings: Settings, command: list[str]) -> "tuple[subprocess.Popen[by
 
 
 def _is_served(settings: Settings) -> bool:
-    if not embedded_folder(settings).is_dir():
-        return False
-    with contextlib.closing(_Folder(settings)) as folder:
+    with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
         return is_locked(folder.fd) or bool(serving_pids(folder.path))
+    return False
 
 
 def end(settings: Settings, pid: int | None) -> None:
@@ -304,9 +304,8 @@ def end(settings: Settings, pid: int | None) -> None:
 
     def serving() -> set[int]:
         found = {pid} if pid is not None and is_server(pid) else set()
-        if embedded_folder(settings).is_dir():
-            with contextlib.closing(_Folder(settings)) as folder:
-                found.update(serving_pids(folder.path, folder.noted()[0] if is_locked(folder.fd) else None))
+        with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
+            found.update(serving_pids(folder.path, folder.noted()[0] if is_locked(folder.fd) else None))
         return found
 
     _send(serving(), signal.SIGTERM)

@@ -4,6 +4,7 @@ A staging folder is held by a lock. When its process has died it is free again, 
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import shutil
@@ -81,7 +82,7 @@ class DurableFolders:
 
     def make(self, folder: Path) -> None:
         """Make a folder below the root if need be, and every name on the way to it durable."""
-        make_folders(folder)
+        make_folders(folder, self._root.parent)
         fresh = []
         for path in (folder, *folder.parents):
             if path in self._known:
@@ -93,11 +94,16 @@ class DurableFolders:
         self._known.update(fresh)
 
 
-def make_folders(path: Path) -> None:
-    """Make a folder and its missing parents, each durable in its own parent."""
+def make_folders(path: Path, root: Path | None = None) -> None:
+    """Make a folder and its missing parents, each durable in its own parent; but not ``root``, nor what is above it.
+
+    FileNotFoundError when that is missing: it was taken away, and a new one in its place would be another dataset.
+    """
     if path.is_dir():
         return
-    make_folders(path.parent)
+    if path == root:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    make_folders(path.parent, root)
     path.mkdir(exist_ok=True)
     sync_folder(path.parent)
 
@@ -111,13 +117,13 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def open_folder(path: Path) -> int:
-    """A descriptor of a folder, made if need be, and made again if somebody removed it meanwhile."""
+def open_folder(path: Path, root: Path) -> int:
+    """A descriptor of a folder below a root, made if need be, and made again if somebody removed it meanwhile."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):
             return os.open(path, _OPEN_FOLDER)
         with contextlib.suppress(FileNotFoundError, FileExistsError):  # mkdir says so of what is gone when it looks
-            make_folders(path)
+            make_folders(path, root)
     return os.open(path, _OPEN_FOLDER)
 
 
@@ -136,8 +142,8 @@ def write_new(path: Path, content: bytes) -> int:
 
 
 def _try_lock(path: Path) -> int | None:
-    """Lock a folder, made if need be; its descriptor, or None when somebody else holds it."""
-    fd = open_folder(path)
+    """Lock a writer's folder, made if need be; its descriptor, or None when somebody else holds it."""
+    fd = open_folder(path, path.parent.parent)
     if try_lock(fd) and leads_to(path, fd):
         return fd
     os.close(fd)

@@ -146,7 +146,8 @@ class LocalStorage:
         path = self._path(folder)
         deadline = time.monotonic() + self._lock_timeout_seconds if deadline is None else deadline
         while True:
-            fd = open_folder(path)
+            self.check_root()
+            fd = open_folder(path, self.data)
             try:
                 if not lock_within(fd, max(0.0, deadline - time.monotonic())):
                     name = series_of_folder(folder.partition("/")[2]) or path

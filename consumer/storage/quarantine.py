@@ -34,7 +34,7 @@ class Quarantine:
         When the disk refuses it is where it was: OSError.
         """
         folder = self.root / path.parent.relative_to(self._data)
-        make_folders(folder)
+        make_folders(folder, self._data)
         names = (f"{path.name}~{number}" for number in itertools.count(1))
         target = next(folder / name for name in names if not os.path.lexists(folder / name))
         target.with_name(target.name + _MARK).touch()
