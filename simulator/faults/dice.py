@@ -1,12 +1,15 @@
 """The dice that decide, for each frame and call, what goes wrong."""
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from simulator.faults.model import Faults
 
-_FRAME_FAULTS = ("duplicate", "out_of_order", "corrupt", "truncated")
+_FRAME_FAULTS = ("duplicate", "out_of_order", "corrupt", "truncated", "foreign", "future")
+_FUTURE_MS = 399 * 86_400_000  # on the grid of every interval but months
 _MOST_CHANGED = 4
 _MOST_HELD = 3
 _NEVER_RIGHT = "abgjkpruyz!#$%&*/:;<=>?@[]^`{|}~\\\"',\x00\x07éж"  # in no number, symbol, interval or name of a field
@@ -91,6 +94,7 @@ class FrameFaults:
     def passed(self, text: str) -> Iterable[str]:
         """What is sent when ``text`` should be: none, one or several frames."""
         dice = self._dice
+        more = [lie(text) for name, lie in _LIES.items() if dice.hits(name)]
         if dice.hits("corrupt"):
             text = dice.corrupted(text)
         elif dice.hits("truncated"):
@@ -101,5 +105,33 @@ class FrameFaults:
         if dice.hits("out_of_order"):
             wait = dice.random.randrange(_MOST_HELD)
             self._held += [(wait, held) for held in sent]
-            return released
-        return [*sent, *released]
+            return [*more, *released]
+        return [*sent, *more, *released]
+
+
+def _foreign(text: str) -> str:
+    frame, event = _opened(text)
+    event["s"] = event["k"]["s"] = f"NOBODYS{event['s']}"
+    if "stream" in frame:
+        frame["stream"] = f"nobodys{frame['stream']}"
+    return json.dumps(frame, ensure_ascii=False)
+
+
+def _future(text: str) -> str:
+    frame, event = _opened(text)
+    for holder, names in ((event, "E"), (event["k"], "tT")):
+        for name in names:
+            holder[name] += _FUTURE_MS
+    return json.dumps(frame, ensure_ascii=False)
+
+
+def _opened(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A kline frame as an object, and the event in it, which is made a closing one."""
+    frame: dict[str, Any] = json.loads(text)
+    event = frame.get("data", frame)
+    event["k"]["x"] = True
+    event["E"] = max(event["E"], event["k"]["T"] + 1)
+    return frame, event
+
+
+_LIES = {"foreign": _foreign, "future": _future}

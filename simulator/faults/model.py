@@ -35,6 +35,8 @@ class Faults(BaseModel):
         out_of_order: chance that a kline frame is sent after one to three of its connection's next ones.
         corrupt: chance that a few characters of a kline frame are changed.
         truncated: chance that a kline frame ends early.
+        foreign: chance that after a kline frame comes a closing one of a symbol that nobody subscribed to.
+        future: chance that after a kline frame comes a closing one of more than a year later, by its own times.
         wrong_time: chance that a frame's ``E`` is wrong by up to ``wrong_time_seconds`` either way.
         rest_429: chance that a call is answered 429 and its pool is closed for ``rest_ban_seconds``.
         rest_418: the same with 418.
@@ -73,6 +75,8 @@ class Faults(BaseModel):
     out_of_order: Chance = 0.0
     corrupt: Chance = 0.0
     truncated: Chance = 0.0
+    foreign: Chance = 0.0
+    future: Chance = 0.0
     wrong_time: Chance = 0.0
     rest_429: Chance = 0.0
     rest_418: Chance = 0.0
@@ -131,6 +135,8 @@ EVERYTHING: Mapping[str, float] = {
     "out_of_order": 0.02,
     "corrupt": 0.005,
     "truncated": 0.005,
+    "foreign": 0.002,
+    "future": 0.002,
     "wrong_time": 0.02,
     "rest_429": 0.01,
     "rest_418": 0.005,

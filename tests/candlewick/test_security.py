@@ -79,7 +79,7 @@ def test_a_broker_with_tls_and_a_password_is_recorded_through_and_the_password_i
     tls_server: RealServer, start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path
 ) -> None:
     address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
-    secret = {"CANDLEWICK_BROKER_PASSWORD": PASSWORD}
+    secret = {"CANDLEWICK_BROKER_PASSWORD": PASSWORD, "CANDLEWICK_EXCHANGE_PROXY": f"http://me:{PASSWORD}@127.0.0.1:1"}
     write_settings(tmp_path, address, GROUPS, broker={"url": tls_server.url})
     up = start("up", "--log-level", "DEBUG", **secret)
     wait_until(lambda: stored(tmp_path / "data") > 2, 60)
@@ -127,15 +127,20 @@ def test_a_broker_that_cannot_be_trusted_or_does_not_trust_us_is_one_line(
     assert "wrong" not in done.stderr
 
 
-def test_nothing_listens_beyond_this_host(start: Start, simulator: Callable[..., str], tmp_path: Path) -> None:
+def test_nothing_listens_beyond_this_host_and_files_are_for_whom_they_are_meant(
+    start: Start, simulator: Callable[..., str], tmp_path: Path
+) -> None:
     address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
     write_settings(tmp_path, address, GROUPS)
-    up = start("up")
+    up = start("up", CANDLEWICK_DATA_FILE_UMASK="027")
     wait_until(lambda: stored(tmp_path / "data") > 0, 60)
     family = {up.pid, *(child.pid for child in psutil.Process(up.pid).children(recursive=True))}
     family |= {one.pid for one in psutil.process_iter() if _lives_in(one, tmp_path)}
     listening = [one for one in psutil.net_connections("inet") if one.status == "LISTEN" and one.pid in family]
     assert [one.laddr.ip for one in listening if one.laddr] == ["127.0.0.1"], "the simulator alone"
+    for path in (tmp_path / "data").rglob("*"):
+        forbidden = 0o077 if (tmp_path / "data" / "broker") in (path, *path.parents) else 0o007
+        assert path.stat().st_mode & forbidden == 0, path
 
 
 def _lives_in(process: psutil.Process, folder: Path) -> bool:

@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from tests.support.broker_world import Clock, World
+from tests.support.broker_world import World
+from tests.support.producer_life import Clock
 
 _STEPS_AN_EPISODE = 80
 

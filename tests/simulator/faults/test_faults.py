@@ -296,3 +296,12 @@ async def test_everything_at_once_leaves_the_exchange_alive() -> None:
                 except (ConnectionClosed, InvalidStatus, TimeoutError):
                     continue
         assert len(simulator._tasks.running) == 2
+
+
+async def test_candles_that_nobody_asked_for_or_of_the_future_come_among_the_true_ones() -> None:
+    async with exchange({"foreign": 0.5, "future": 0.5}, **FREE) as simulator:
+        async with connect(socket_address(simulator, CHANNEL)) as socket:
+            got = await frames(socket, 60)
+    assert {frame["s"] for frame in got} == {BTC.symbol, f"NOBODYS{BTC.symbol}"}
+    assert {frame["k"]["t"] - JUNE_30 > 390 * 1440 * MINUTE for frame in got} == {True, False}
+    assert all(frame["k"]["x"] for frame in got if frame["s"] != BTC.symbol)

@@ -1,0 +1,159 @@
+"""One life of a producer in a world in memory (tests/support/broker_world.py): real parts, driven step by step."""
+
+from collections.abc import Coroutine, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from producers.exchange.page import Answer, Page
+from producers.exchange.symbols import Listing
+from producers.gaps.intake import Intake
+from producers.gaps.repair import Repairer
+from producers.gaps.tracker import GapTracker
+from producers.live.checkpoints import Checkpoints
+from producers.live.selection import Selection
+from producers.live.series_set import SeriesSet
+from producers.live.share import Share
+from producers.publish.publisher import Publisher
+from producers.publish.verify import StreamVerifier
+from shared.broker.keys import Keys
+from shared.candle import Series
+from shared.interval import MINUTE_MS, Interval
+from shared.market import Market
+from shared.settings.load import load_settings
+from tests.support.candles import JUNE_30, make_candle
+
+if TYPE_CHECKING:
+    from tests.support.broker_world import World
+
+MARKET = Market.SPOT
+SERIES = (Series(MARKET, "BTCUSDT", Interval.M1), Series(MARKET, "ETHUSDT", Interval.M1))
+KEYS = Keys("candlewick")
+BUFFER_CANDLES = 6
+GRACE_MS = 1000
+_T = TypeVar("_T")
+
+SETTINGS = load_settings(
+    flags={
+        "broker": {"url": "redis://localhost/0"},
+        "record": [{"market": "spot", "symbols": ["BTCUSDT", "ETHUSDT"], "intervals": ["1m"]}],
+        "publisher": {"buffer_candles": BUFFER_CANDLES, "batch_candles": 3},
+        "repair": {"grace_seconds": GRACE_MS / 1000, "quiet_seconds": 60},
+    }
+)
+
+
+def driven(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: _T = stop.value
+        return result
+    raise AssertionError("it waits")
+
+
+class Killed(BaseException):  # nothing of the product's may catch it
+    """The producer dies, here."""
+
+
+class Clock:
+    """Stands in the place of ``time.monotonic``."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Exchange:
+    """Has every candle that has closed, but for its holes; what the world's time is, it says."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.symbols = SimpleNamespace(first_ms=JUNE_30)
+        self.heard_since_ms = JUNE_30
+
+    @property
+    def now_ms(self) -> int:
+        return self._world.now_ms
+
+    async def known(self) -> int:
+        return self._world.now_ms
+
+    async def ask(self, *, fresh: bool = False) -> int:
+        del fresh
+        return self._world.now_ms
+
+    def is_stale(self) -> bool:
+        return False
+
+    async def listings(self) -> list[Listing]:
+        return [Listing(series.symbol, "TRADING") for series in SERIES]
+
+    async def klines(self, series: Series, page: Page, closed_before_ms: int) -> Answer:
+        end_ms = closed_before_ms if page.end_ms is None else min(page.end_ms, closed_before_ms)
+        times = range(page.from_ms, end_ms - MINUTE_MS + 1, MINUTE_MS)
+        rows = [make_candle(series, time_ms) for time_ms in times if time_ms not in self._world.holes][: page.limit]
+        return Answer(rows, rows[-1].end_time_ms if len(rows) == page.limit else min(page.covers_to_ms, end_ms))
+
+
+class Ears:
+    """Who listens is no matter here."""
+
+    async def add_series(self, series: Sequence[Series]) -> None: ...
+
+    async def remove_series(self, series: Sequence[Series]) -> None: ...
+
+
+class Life:
+    """One life of a producer."""
+
+    def __init__(self, world: "World") -> None:
+        exchange: Any = Exchange(world)
+        ears: Any = Ears()
+        client: Any = world.broker
+        self._world = world
+        self.busy: set[str] = set()  # tasks that are under way
+        self.tracker = GapTracker(GRACE_MS, 60_000)
+        self.publisher = Publisher(client, MARKET, SETTINGS, self.tracker)
+        self.publisher.is_running = True
+        self.intake = Intake(self.publisher, self.tracker)
+        self.verifier = StreamVerifier(client, SETTINGS, MARKET, self.publisher, self.tracker)
+        self.repairer = Repairer(self.intake, exchange, exchange, SETTINGS.repair)
+        selection = Selection(MARKET, SETTINGS, Share())
+        checkpoints = Checkpoints(client, KEYS, MARKET)
+        self.series_set = SeriesSet(selection, ears, self.intake, checkpoints, self.verifier, exchange, exchange)
+        driven(self.series_set._apply(0))
+
+    def hear(self, series: Series) -> None:
+        """The newest candle comes over the WebSocket."""
+        time_ms = self._world.now_ms - GRACE_MS - MINUTE_MS
+        if time_ms >= JUNE_30 and time_ms not in self._world.holes:
+            self.intake.take(make_candle(series, time_ms))
+
+    def send(self) -> None:
+        """Some of what is held goes to the broker; the answer may be lost."""
+        held = tuple(self.publisher._held)[: SETTINGS.publisher.batch_candles]
+        if held:
+            driven(self.publisher._send(held))
+
+    def look(self) -> None:
+        """The verifier's own look."""
+        driven(self.verifier._look())
+
+    def resume(self) -> None:
+        """Find out where series continue, if a look has been had."""
+        if self.series_set._has_looked or driven(self.series_set._look()) is not None:
+            driven(self.series_set._resume.look())
+
+    def save(self) -> None:
+        """Write checkpoints."""
+        driven(self.series_set.save())
+
+    def repair(self) -> None:
+        """Ask the exchange for what is missing."""
+        if not self.intake.has_room:
+            return
+        for question in self.tracker.questions(self._world.now_ms):
+            self.tracker.start(question)
+            driven(self.repairer._put(question, self._world.now_ms))
