@@ -43,7 +43,7 @@ _LOG, _NOTE = "valkey.log", "server"
 _LOG_BYTES = 2**20  # of the log of earlier servers; a longer one begins anew
 _BY_UP, _BY_HAND = "up", "broker"
 
-_started: "list[subprocess.Popen[bytes]]" = []  # by this process, which has to reap them when they end
+_started: "list[subprocess.Popen[bytes]]" = []  # by this process, which reaps them
 
 
 class Reach(Enum):
@@ -287,13 +287,16 @@ def end(settings: Settings, pid: int | None) -> None:
             found.update(serving_pids(folder.path, folder.noted()[0] if is_locked(folder.fd) else None))
         return found
 
-    _send(serving(), signal.SIGTERM)
+    ended = serving()
+    _send(ended, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while left := serving():
         if time.monotonic() > deadline:
             _send(left, signal.SIGKILL)
         time.sleep(0.02)
-    _started[:] = [process for process in _started if process.poll() is None]
+    for process in [process for process in _started if process.pid in ended or process.poll() is not None]:
+        process.wait()
+        _started.remove(process)
 
 
 def _send(pids: Iterable[int], number: signal.Signals) -> None:
