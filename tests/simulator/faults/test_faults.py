@@ -288,10 +288,8 @@ async def test_everything_at_once_leaves_the_exchange_alive() -> None:
                 try:
                     async with connect(socket_address(simulator, "/spot/ws/btcusdt@kline_1s")) as socket:
                         while True:
-                            frame = parse_frame(
-                                str(await asyncio.wait_for(socket.recv(), 0.1)).encode(), Market.SPOT, 0
-                            )
-                            if isinstance(frame, Candle):
+                            text = str(await asyncio.wait_for(socket.recv(), 0.1))
+                            if isinstance(frame := parse_frame(text.encode(), Market.SPOT, 0), Candle):
                                 seen.add(frame.open_time_ms)
                 except (ConnectionClosed, InvalidStatus, TimeoutError):
                     continue
@@ -299,9 +297,9 @@ async def test_everything_at_once_leaves_the_exchange_alive() -> None:
 
 
 async def test_candles_that_nobody_asked_for_or_of_the_future_come_among_the_true_ones() -> None:
-    async with exchange({"foreign": 0.5, "future": 0.5}, **FREE) as simulator:
-        async with connect(socket_address(simulator, CHANNEL)) as socket:
-            got = await frames(socket, 60)
+    lies = {"foreign": 0.5, "future": 0.5}
+    async with exchange(lies, **FREE) as simulator, connect(socket_address(simulator, CHANNEL)) as socket:
+        got = await frames(socket, 60)
     assert {frame["s"] for frame in got} == {BTC.symbol, f"NOBODYS{BTC.symbol}"}
     assert {frame["k"]["t"] - JUNE_30 > 390 * 1440 * MINUTE for frame in got} == {True, False}
     assert all(frame["k"]["x"] for frame in got if frame["s"] != BTC.symbol)
