@@ -17,6 +17,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.event_time import EventTime
+from producers.exchange.proxy import check_proxies
 from producers.exchange.rest import RestClient
 from producers.exchange.weight import WeightBudget
 from producers.gaps.intake import Intake
@@ -184,10 +185,11 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     """Record one market's series, or this process's share of them, until a signal.
 
     Returns how many candles could not be handed to the broker at the end: 0 when all is well. SettingsError says that
-    the settings record nothing of the market, BrokerError that the broker cannot be used as it is.
+    the settings record nothing of the market, or that a proxy cannot be used, BrokerError that the broker cannot.
     """
     if not settings.groups(market):
         raise SettingsError(f"the settings record nothing of {market}: add it under [[record]]")
+    check_proxies(settings.exchange, market)
     stop, requests = asyncio.Event(), StopRequests()
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, requests, stop)

@@ -97,6 +97,7 @@ def settings_and_flags(
 ) -> "tuple[Settings, Sequence[str], Mapping[str, str]]":
     """The settings in force, and the same once more as flags and environment for a process that we start.
 
+    From here on this process has their ``data.file_umask``.
     A broker's URL may hold a password, so it goes by environment. Only an empty one goes by flag: it asks for the
     embedded broker, whatever the file says.
     """

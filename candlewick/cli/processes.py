@@ -29,8 +29,8 @@ def up(
     )
     configure_logging("up", settings.log.level)
     check_sources(settings)
-    for name in Market:
-        check_proxies(settings.exchange, (*settings.exchange.websocket(name), *settings.exchange.rest(name)))
+    for market in Market:
+        check_proxies(settings.exchange, market)
     raise typer.Exit(Supervisor(settings.check_record(), flags, environment).run(seconds))
 
 

@@ -22,7 +22,7 @@ from shared.text import counted, printable, without_passwords
 
 _SERIES_SHOWN = 30
 _TROUBLES = (
-    *("held", "refused", "published_again", "malformed", "silent_channels"),
+    *("held", "refused", "published_again", "malformed", "not_asked", "in_the_future", "silent_channels"),
     *("rest_failures", "rest_rows_refused"),
 )
 

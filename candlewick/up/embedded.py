@@ -64,10 +64,11 @@ PATIENCE_SECONDS = {Reach.SILENT: 20.0, Reach.UNREACHABLE: 3.0}
 
 
 class Server(NamedTuple):
-    """What was found, with the server's process where it told."""
+    """What was found: the server's process where it told, and whether ``candlewick up`` started it."""
 
     reach: Reach
     pid: int | None = None
+    is_ours: bool = False
 
 
 def embedded_command(settings: Settings) -> list[str]:
@@ -145,7 +146,7 @@ def look(settings: Settings) -> Server:
         is_here = Path(folder or "").samefile(embedded_folder(settings))
     except OSError:
         is_here = False
-    return Server(Reach.READY if is_here else Reach.FOREIGN, pid)
+    return Server(Reach.READY if is_here else Reach.FOREIGN, pid, is_here and _is_noted_ours(settings))
 
 
 def is_running(settings: Settings) -> bool:
@@ -155,9 +156,7 @@ def is_running(settings: Settings) -> bool:
 
 def is_ours(settings: Settings) -> bool:
     """Whether the living server was started by ``candlewick up``, this one or an earlier one that crashed."""
-    with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
-        return is_running(settings) and folder.noted()[1] != _BY_HAND
-    return False
+    return is_running(settings) and _is_noted_ours(settings)
 
 
 def start(settings: Settings, stopping: Callable[[], bool] = lambda: False, *, is_patient: bool = True) -> bool:
@@ -265,6 +264,12 @@ def _spawn(settings: Settings, command: list[str]) -> "tuple[subprocess.Popen[by
             _started.append(process)
             folder.note(process.pid, _BY_UP)
             return process, output.tell()
+
+
+def _is_noted_ours(settings: Settings) -> bool:
+    with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
+        return folder.noted()[1] != _BY_HAND
+    return False
 
 
 def _is_served(settings: Settings) -> bool:

@@ -72,7 +72,7 @@ class Supervisor:
         self._requests = StopRequests()
         self._kill = False
         self._broker = Restarts("the embedded broker")
-        self._broker_pid: int | None = None
+        self._broker_pid: int | None = None  # of one that is ours to end
         self._broker_is_down = False
         self._broker_asked_at = self._broker_answered_at = 0.0
 
@@ -89,22 +89,23 @@ class Supervisor:
         for number in stop_signals():
             signal.signal(number, self.stop)
         with PidFile(self._settings.data.folder).held():
-            self._folder = KnownFolder(self._settings.data.folder)
+            folder = KnownFolder(self._settings.data.folder)
             if not self._settings.broker.url:
                 started = embedded.start(self._settings, lambda: self._requests.asked)
                 log.info("%s %s", "started" if started else "found", broker_name(self._settings))
+                self._look_at_broker()
             code = 0
             try:
-                code = self._watch(None if seconds is None else time.monotonic() + seconds)
+                code = self._watch(folder, None if seconds is None else time.monotonic() + seconds)
             finally:
                 self._stop_all()
             any_failed = any(child.code not in _ORDERLY_CODES for child in self._children)  # or was down
             return code or int(any_failed and not self._kill)
 
-    def _watch(self, until: float | None) -> int:
+    def _watch(self, folder: KnownFolder, until: float | None) -> int:
         while not self._requests.asked and (until is None or time.monotonic() < until):
             try:
-                self._folder.check()
+                folder.check()
             except StoreError as error:  # before anything is started in its place
                 log.error("%s: stopping", error)
                 return _USER_ERROR
@@ -130,21 +131,27 @@ class Supervisor:
         if self._broker_is_down:
             self._start_broker()
             return
-        reach, pid = embedded.look(self._settings)
+        reach = self._look_at_broker()
         if reach in (Reach.READY, Reach.LOADING):
-            self._broker_answered_at, self._broker_pid = now, pid or self._broker_pid
+            self._broker_answered_at = now
         elif now - self._broker_answered_at >= embedded.PATIENCE_SECONDS.get(reach, 0):
             self._broker_is_down = True
             self._broker.note_end(_WHY[reach])
 
+    def _look_at_broker(self) -> Reach:
+        found = embedded.look(self._settings)
+        if found.is_ours:
+            self._broker_pid = found.pid
+        return found.reach
+
     def _start_broker(self) -> None:
+        self._broker.note_start()  # a try counts, so that one that fails again and again is put off ever longer
         try:
             embedded.start(self._settings, lambda: self._requests.asked, is_patient=False)
         except (BrokerError, OSError) as error:
             self._broker.note_end(f"cannot be started: {error}; producers hold what comes")
             return
         self._broker_is_down, self._broker_answered_at = False, time.monotonic()
-        self._broker.note_start()
         log.info("the embedded broker answers again")
 
     def _stop_all(self) -> None:
@@ -153,7 +160,7 @@ class Supervisor:
         self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
         if not self._settings.broker.url and embedded.is_ours(self._settings):
             embedded.stop(self._settings)
-        elif self._broker_pid is not None:
+        elif self._broker_pid is not None and not embedded.is_running(self._settings):
             embedded.end(self._settings, self._broker_pid)  # in a folder that was taken away
         log.info("stopped")
 

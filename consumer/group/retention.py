@@ -1,12 +1,13 @@
 """What a stream keeps: every entry that is young enough to be replayed, and every entry that some group still needs.
 
-How old an entry is tells its own field, the time at which it was received, counted back from the newest entry's: an id
-is the broker's clock, and one that was ahead for an hour would keep everything for as long. Beyond a bound of length
-entries go that are younger.
+How old an entry is tells its own field, the time at which it was received, counted back from the newest entry's or from
+now, whichever is earlier. An id is the broker's clock: one that was ahead for an hour would keep everything as long.
+Beyond a bound of length entries go that are younger.
 """
 
 import itertools
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -69,12 +70,13 @@ class Trimmer:
         found = self._client.xinfo_stream(stream) if groups else {}
         if not found.get("first-entry"):
             return 0
-        newest_ms = _received_ms(found["last-entry"][1])
+        newest_ms, now_ms = _received_ms(found["last-entry"][1]), time.time_ns() // 1_000_000
+        oldest_ms = 0 if newest_ms is None else min(newest_ms, now_ms) - retention.ms  # of what is still young
         excess = found["length"] - retention.max_entries if retention.max_entries else 0
         count, end = 0, EntryId.parse(found["first-entry"][0])
         for number, fields in itertools.islice(self._not_needed(stream, groups), _MAX_LOOKED):
             received_ms = _received_ms(fields)
-            is_young = received_ms is not None and (newest_ms is None or newest_ms - received_ms <= retention.ms)
+            is_young = received_ms is not None and received_ms >= oldest_ms
             if is_young and count >= excess:
                 break
             if is_young:

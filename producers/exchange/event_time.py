@@ -37,8 +37,7 @@ class EventTime:
 
     def confirm(self, time_ms: int) -> None:
         """The exchange's own clock says that it is this late."""
-        if self.newest_ms:
-            self._advance(time_ms)
+        self._advance(time_ms)
 
     def correct(self, time_ms: int) -> None:
         """The newest event time was wrong: by the exchange's own clock it is no later than this."""

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from shared.errors import SettingsError
+from shared.market import Market
 from shared.settings.sections import ExchangeSettings
 from shared.settings.types import DIRECT, checked_proxy
 
@@ -27,9 +28,9 @@ def proxy_for(settings: ExchangeSettings, address: str) -> str | None:
     return _usable(settings.proxy, "exchange.proxy") if settings.proxy else _from_environment(address)
 
 
-def check_proxies(settings: ExchangeSettings, addresses: tuple[str, ...]) -> None:
-    """SettingsError when a proxy that leads to one of these addresses cannot be used."""
-    for address in addresses:
+def check_proxies(settings: ExchangeSettings, market: Market) -> None:
+    """SettingsError when a proxy that leads to one of a market's addresses cannot be used."""
+    for address in (*settings.websocket(market), *settings.rest(market)):
         proxy_for(settings, address)
 
 

@@ -14,12 +14,13 @@ from producers.exchange.event_time import EventTime
 from shared.candle import Candle
 from shared.errors import RestUnavailableError
 from shared.interval import utc
-from shared.process.once import is_worth_a_line
+from shared.process.once import SayOnce, is_worth_a_line
+from shared.text import counted
 
 log = logging.getLogger(__name__)
 
 _SLACK_MS = 60_000  # clocks of the exchange's own machines differ
-_MAX_DOUBTED = 10_000
+_REPEAT_WARNING_SECONDS = 60.0
 
 
 class Doubts:
@@ -32,6 +33,7 @@ class Doubts:
         self._take = take
         self._doubted: list[Candle] = []
         self._any = asyncio.Event()
+        self._warn = SayOnce(log.warning, _REPEAT_WARNING_SECONDS)
 
     def take(self, candle: Candle) -> None:
         """Take a candle. Never waits: one that is doubted is passed on later, or refused."""
@@ -40,7 +42,7 @@ class Doubts:
             self._refuse(candle, candle.event_time_ms)
         elif self._events.is_believable(latest_ms):
             self._take(candle)
-        elif len(self._doubted) < _MAX_DOUBTED:
+        else:
             self._doubted.append(candle)
             self._any.set()
 
@@ -53,7 +55,8 @@ class Doubts:
             try:
                 now_ms = await self._clock.ask(fresh=True)
             except RestUnavailableError as error:
-                log.warning("%d candles may lie in the future, and the exchange does not tell: %s", len(doubted), error)
+                text = "%s may lie in the future, and the exchange does not tell: left to repair: %s"
+                self._warn(text, counted(len(doubted), "candle"), error, same="untold")
                 continue
             for candle in doubted:
                 if candle.end_time_ms - _SLACK_MS > now_ms:

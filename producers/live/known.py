@@ -55,8 +55,7 @@ class Known:
 
     def needs_disk(self, series: Series) -> bool:
         """Whether only the disk can tell where a series continues."""
-        is_stored = series in (self.stored_to_ms or {}) and series not in self.began_ms
-        return series in self.doubtful_ms or (series not in self.checkpoints_ms and is_stored)
+        return series not in self.checkpoints_ms and not self.is_new(series)
 
     def safe_ms(self, series: Series) -> int | None:
         """From where on a series is to be fetched whose stream was lost: where the disk ends, or its beginning.

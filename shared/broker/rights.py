@@ -5,7 +5,7 @@ process with exit code 2 and its name, but for the optional ones.
 """
 
 COMMANDS = (
-    *("del", "exists", "expire", "get", "hexists", "hdel", "hget", "hgetall", "hincrby", "hkeys", "hmget", "hset"),
+    *("del", "exists", "expire", "get", "hdel", "hget", "hgetall", "hincrby", "hkeys", "hmget", "hset"),
     *("hsetnx", "info", "ping", "scan", "set", "time", "multi", "exec", "discard", "watch", "unwatch"),
     *("xack", "xadd", "xautoclaim", "xdel", "xgroup|create", "xinfo|groups", "xinfo|stream", "xlen", "xpending"),
     *("xrange", "xreadgroup", "xtrim"),

@@ -55,7 +55,8 @@ class SayOnce:
             longer = min(2 * said.pause_seconds, max(self._max_repeat_seconds, self._repeat_seconds))
             pause_seconds = self._repeat_seconds if was_quiet else longer
             self._said[what] = _Said(now, pause_seconds)
-            self._say(text + " (%d times since it was said)", *values, said.unsaid)
+            plain = text if values else text.replace("%", "%%")
+            self._say(plain + " (%d times since it was said)", *values, said.unsaid)
 
     def reset(self) -> bool:
         """The trouble is over: all may be said again. Whether anything had been said."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from candlewick.up import embedded
-from candlewick.up.embedded import Reach
+from candlewick.up.embedded import Reach, Server
 from candlewick.up.serving import serving_pids
 from chaos.whole.truth import control
 from shared.broker.client import embedded_folder, embedded_socket
@@ -19,6 +19,7 @@ from shared.settings.model import Settings
 from tests.support.candles import JUNE_30
 from tests.support.commands import Start
 from tests.support.completeness import audits, is_complete
+from tests.support.disk import Disk
 from tests.support.pipeline import BASE, GROUPS, write_settings
 from tests.support.waiting import wait_until
 
@@ -76,3 +77,52 @@ def test_whatever_becomes_of_the_embedded_broker_it_is_mended_and_nothing_is_los
     said = (tmp_path / "log").read_text()
     for words in ("cannot be reached: its socket is gone", "broker is gone; starting", "files are damaged"):
         assert said.count(words) == 1, words
+
+
+def test_a_disk_that_fills_up_under_the_broker_is_told_once_and_nothing_is_lost(
+    disk: Disk, start: Start, simulator: Callable[..., str], tmp_path: Path
+) -> None:
+    """Each try to start it fails: they come ever more seldom, and say so once."""
+    disk.remount("size=16m")
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
+    data = {"folder": str(disk.folder / "data")}
+    settings = load_settings(write_settings(tmp_path, address, SPOT, data=data, repair={"grace_seconds": 120}))
+    up = start("up")
+    wait_until(lambda: is_complete(settings, 4, JUNE_30 + 5 * MINUTE_MS), 60)
+    before = embedded.look(settings)
+    assert before.pid is not None
+    ballast = disk.fill()
+    os.kill(before.pid, signal.SIGKILL) if embedded.look(settings).reach is Reach.READY else None
+    tried = 0
+
+    def has_tried_often() -> bool:
+        nonlocal tried
+        tried += embedded.look(settings).reach is Reach.GONE
+        return tried > 100 and "No space left on device" in (tmp_path / "log").read_text()
+
+    wait_until(has_tried_often, 60)
+    ballast.unlink()
+    wait_until(partial(is_another, settings, before.pid), 60)
+    until_ms = control(address)["time_ms"] // MINUTE_MS * MINUTE_MS
+    wait_until(lambda: is_complete(settings, 4, until_ms), 60)
+    up.terminate()
+    assert up.wait(20) == 0
+    said = [line for line in (tmp_path / "log").read_text().splitlines() if " up " in line]
+    assert sum("cannot be started: No space left on device" in line for line in said) == 1
+    assert sum("broker is gone" in line for line in said) == 1
+
+
+def test_a_broker_that_was_started_by_hand_is_left_alone_by_up(
+    start: Start, simulator: Callable[..., str], tmp_path: Path
+) -> None:
+    address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
+    settings = load_settings(write_settings(tmp_path, address, SPOT))
+    broker = start("broker")
+    wait_until(lambda: embedded.is_running(settings))
+    up = start("up")
+    wait_until(lambda: is_complete(settings, 4, JUNE_30 + 3 * MINUTE_MS), 60)
+    up.terminate()
+    assert up.wait(20) == 0
+    assert embedded.look(settings) == Server(Reach.READY, broker.pid, is_ours=False)
+    broker.terminate()
+    assert broker.wait(15) == 0

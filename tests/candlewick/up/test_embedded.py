@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from candlewick.up import embedded
-from candlewick.up.embedded import Reach
+from candlewick.up.embedded import Reach, Server
 from candlewick.up.serving import serving_pids
 from shared.broker.client import embedded_folder, embedded_socket, sync_client
 from shared.errors import BrokerError
@@ -115,7 +115,7 @@ def test_one_whose_folder_was_deleted_gives_way_to_one_on_the_new_folder(setting
     folder.mkdir()
     if (folder.parent / "kept").exists():
         (folder.parent / "kept").rename(socket)
-    assert embedded.look(settings) == (Reach.FOREIGN, first)
+    assert embedded.look(settings) == Server(Reach.FOREIGN, first)
     assert embedded.start(settings)
     assert not psutil.pid_exists(first)
     assert entries(settings) == 0

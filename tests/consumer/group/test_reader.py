@@ -1,6 +1,7 @@
 """The consumer group: nothing skipped, nothing acknowledged by itself, on Valkey and on Redis 7.0."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -227,6 +228,15 @@ def test_the_broker_s_clock_decides_nothing(broker: Any, keys: Keys, clock_ms: i
     assert trim(broker, keys, 300) == 0
     assert trim(broker, keys, 100) > 0
     assert 101 <= broker.xlen(keys.candles(MARKET)) < 201
+
+
+def test_a_producer_whose_clock_is_ahead_trims_nothing_of_others(broker: Any, keys: Keys) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for received_ms in (*[now_ms - 60_000] * 200, now_ms + 400 * 24 * 60 * MINUTE):
+        broker.xadd(keys.candles(MARKET), encode_entry(make_candle(receive_time_ms=received_ms)))
+    source = source_of(broker, keys)
+    source.acknowledge([entry for _ in range(4) for entry in source.read(1000, 1)])
+    assert trim(broker, keys, 10) == 0
 
 
 def test_a_stream_that_grows_beyond_its_bound_loses_what_is_stored_and_it_is_told_once(

@@ -109,6 +109,20 @@ async def test_while_the_exchange_does_not_tell_its_time_what_is_doubted_is_left
     running = asyncio.create_task(doubts.run())
     events.note(time.now_ms)
     doubts.take(closed(time.now_ms + DAY_MS))
-    await until(lambda: "1 candles may lie in the future, and the exchange does not tell: closed" in caplog.text)
+    await until(
+        lambda: "1 candle may lie in the future, and the exchange does not tell: left to repair: closed" in caplog.text
+    )
     assert taken == []
     await cancel([running])
+
+
+def test_the_first_frame_of_all_may_be_wrong_too() -> None:
+    """By then the exchange's own clock has told, if it tells at all."""
+    time = Time()
+    events = EventTime(time)
+    assert events.is_believable(time.now_ms + DAY_MS), "nobody has said anything else"
+    events.confirm(time.now_ms)
+    assert not events.is_believable(time.now_ms + DAY_MS)
+    events.note(time.now_ms + DAY_MS)
+    assert events.newest_ms == time.now_ms
+    assert events.first_ms == 0
