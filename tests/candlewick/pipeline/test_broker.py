@@ -1,6 +1,7 @@
 """The embedded broker under ``candlewick up``: whatever becomes of it, it is mended, and nothing is lost."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +11,7 @@ import pytest
 
 from candlewick.up import embedded
 from candlewick.up.embedded import Reach, Server
-from candlewick.up.serving import serving_pids
+from candlewick.up.serving import is_server, serving_pids
 from chaos.whole.truth import control
 from shared.broker.client import embedded_folder, embedded_socket
 from shared.interval import MINUTE_MS
@@ -53,6 +54,12 @@ def is_another(settings: Settings, pid: int) -> bool:
     return found.reach is Reach.READY and found.pid != pid
 
 
+def folder_deleted(settings: Settings, pid: int) -> None:
+    """The server lives on, without files, and whoever is connected goes on using it."""
+    del pid
+    shutil.rmtree(embedded_folder(settings))
+
+
 @pytest.mark.timeout(240)
 def test_whatever_becomes_of_the_embedded_broker_it_is_mended_and_nothing_is_lost(
     start: Start, simulator: Callable[..., str], tmp_path: Path
@@ -62,13 +69,14 @@ def test_whatever_becomes_of_the_embedded_broker_it_is_mended_and_nothing_is_los
     settings = load_settings(path)
     up = start("up")
     wait_until(lambda: is_complete(settings, 4, JUNE_30 + 5 * MINUTE_MS), 60)
-    for fault in (socket_cleaned, files_beside_the_data_deleted, files_damaged):
+    for fault in (socket_cleaned, files_beside_the_data_deleted, files_damaged, folder_deleted):
         before = embedded.look(settings)
         assert before.reach is Reach.READY
         assert before.pid is not None
         fault(settings, before.pid)
         wait_until(partial(is_another, settings, before.pid), 30)
         assert len(serving_pids(embedded_folder(settings))) == 1
+        assert not is_server(before.pid)
         until_ms = control(address)["time_ms"] // MINUTE_MS * MINUTE_MS
         wait_until(lambda until_ms=until_ms: is_complete(settings, 4, until_ms), 60)  # type: ignore[misc]
     up.terminate()

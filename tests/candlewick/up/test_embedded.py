@@ -183,3 +183,16 @@ def test_its_files_and_its_socket_are_for_its_user_alone(settings: Settings) -> 
     folder = embedded_folder(settings)
     for path in (folder, embedded_socket(settings), *folder.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_one_that_lives_on_without_its_folder_is_found_and_ended(settings: Settings) -> None:
+    """Nobody who starts later can reach it, and whoever is connected would go on using it."""
+    embedded.start(settings)
+    first = pid_of(settings)
+    with connected(settings) as client:
+        client.ping()
+        shutil.rmtree(embedded_folder(settings))
+        assert embedded.look(settings).reach is Reach.UNREACHABLE
+        assert embedded.start(settings)
+        assert not psutil.pid_exists(first)
+        assert serving_pids(embedded_folder(settings)) == [pid_of(settings)]
