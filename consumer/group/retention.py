@@ -21,7 +21,8 @@ from shared.process.once import SayOnce
 
 log = logging.getLogger(__name__)
 
-_MAX_LOOKED = 50_000
+_MAX_LOOKED = 100_000
+_NO_LIMIT = 0  # otherwise the broker stops at 10,000 entries a call: fewer than may come between two
 _MAX_DIGITS = 15
 
 _REMOVE_DEAD = """
@@ -83,7 +84,7 @@ class Trimmer:
                 text = "the stream of %s holds more than %d entries: what is stored goes before its retention is over"
                 self._warn(text, market, retention.max_entries)
             count, end = count + 1, EntryId.parse(number).next
-        return int(self._client.xtrim(stream, minid=f"{end}", approximate=True)) if count else 0
+        return int(self._client.xtrim(stream, minid=f"{end}", approximate=True, limit=_NO_LIMIT)) if count else 0
 
     def _not_needed(self, stream: str, groups: Any) -> Iterator[tuple[bytes, Fields]]:
         """Entries that every group has been given and has acknowledged, oldest first."""
