@@ -57,7 +57,7 @@ class SourceWatch:
                 continue
             self._looked_at[market] = now
             sources = sources_of(self._client, self._keys, market)
-            if sources == self._noted.get(market, ()):
+            if sources == self._noted.get(market):
                 continue
             try:
                 self._store.check(market, sources, mix=self._mix)

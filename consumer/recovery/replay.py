@@ -100,7 +100,8 @@ class _Replay:
 
     def run(self, client: SyncClient, keys: Keys, selection: Selection) -> Replayed:
         for market in Market if selection.market is None else (selection.market,):
-            self._sources.add(market, sources_of(client, keys, market))
+            if sources := sources_of(client, keys, market):
+                self._sources.add(market, sources)
             for item in retained(client, keys, market):
                 self._done.entries += 1
                 if item is None:

@@ -2,7 +2,8 @@
 
     data/ledger/market=spot/sources.json        {"sources": ["binance"]}
 
-It is written before a market's first candle is. Candles of before 0.1.0 have none, and count as Binance's.
+It is written before a market's first candle is, without a name where the broker, emptied in that instant, knows none.
+Candles of before 0.1.0 have no such file, and count as Binance's.
 """
 
 from typing import Any
@@ -38,11 +39,14 @@ class SourceStore:
         return merged(self.read(market), sources, f"the store in {self._storage.name}", market, mix=mix)
 
     def add(self, market: Market, sources: Sources) -> None:
-        """Note that candles come from here, durably. StoreError when the storage refuses."""
+        """Note that candles come from here, durably; no sources: from nobody knows where, yet.
+
+        StoreError when the storage refuses.
+        """
         for _ in range(_TRIES):
             version, known = self._read(market)
             wanted = tuple(dict.fromkeys((*known, *sources)))
-            if not wanted or (wanted == known and version is not NO_VERSION):
+            if wanted == known and version is not NO_VERSION:
                 return
             content = orjson.dumps({"sources": wanted}, option=orjson.OPT_APPEND_NEWLINE)
             (result,) = self._storage.replace([[Change(sources_key(market), version, content)]])

@@ -3,13 +3,17 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from consumer.sources import SourceWatch
 from consumer.storage.layout import sources_key
 from consumer.storage.sources import SourceStore
+from shared.broker.keys import Keys
 from shared.errors import DamagedFileError, SourceError
 from shared.market import Market
+from shared.settings.sections import ExchangeSettings
 from tests.support.candles import BTC, make_candle
 from tests.support.stores import DataFolder
 
@@ -26,8 +30,6 @@ def store(tmp_path: Path) -> Iterator[DataFolder]:
 def test_sources_are_one_small_file_a_market_and_named_once(store: DataFolder) -> None:
     sources = SourceStore(store.local)
     assert sources.read(MARKET) == ()
-    sources.add(MARKET, ())
-    assert not (store.data / sources_key(MARKET)).exists()
     for _ in range(2):
         sources.add(MARKET, ["binance"])
     assert json.loads((store.data / "ledger" / "market=usdt_futures" / "sources.json").read_text()) == {
@@ -48,6 +50,22 @@ def test_candles_without_a_file_are_those_of_an_earlier_version_and_real(store: 
         sources.check(MARKET, ["simulated http://x"], mix=False)
     sources.add(MARKET, ["binance"])
     assert (store.data / sources_key(MARKET)).is_file()
+
+
+def test_candles_that_came_while_the_broker_knew_no_source_are_nobodys_until_it_does(
+    store: DataFolder, client: Any, keys: Keys
+) -> None:
+    """A broker is emptied, and entries come before a producer says again whose they are (chaos, seed 1)."""
+    watch = SourceWatch(client, keys, store.local, [MARKET], ExchangeSettings())
+    watch.greet()
+    watch.note([MARKET])
+    store.write(BTC, [make_candle()])
+    assert SourceStore(store.local).read(MARKET) == ()
+    client.set(keys.sources(MARKET), "simulated http://x")
+    later = SourceWatch(client, keys, store.local, [MARKET], ExchangeSettings())
+    later.greet()
+    later.note([MARKET])
+    assert SourceStore(store.local).read(MARKET) == ("simulated http://x",)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"sour', b"[]", b'{"sources": "binance"}', b'{"sources": [1]}'])
