@@ -1,16 +1,60 @@
-"""Candlewick records every closed kline of Binance's markets, once, into Parquet. This is its Python API."""
+"""Candlewick records every closed kline of Binance's markets, once, into Parquet. This is its Python API.
+
+rec = candlewick.open()
+rec.series()                                             # what there is
+rec.read("usdt_futures", "BTCUSDT", "1m", tail=5)        # the newest candle among them
+"""
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.errors import CandlewickError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CandlewickError", "__version__", "read_candles"]
+    from candlewick.recording.recording import Recording, StoredOnlyWarning
+
+__all__ = ["CandlewickError", "Recording", "StoredOnlyWarning", "__version__", "open", "read_candles"]
 __version__ = "0.1.0"
+
+_LAZY = {"Recording": "candlewick.recording.recording", "StoredOnlyWarning": "candlewick.recording.recording"}
+
+
+def __getattr__(name: str) -> Any:
+    """Types that are imported when somebody asks for them: the command line's help is quick without."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'candlewick' has no attribute {name!r}")
+
+
+def open(  # noqa: A001 # candlewick.open reads well, and nobody imports it bare
+    data: str | Path | None = None, broker: str | None = None, config: str | Path | None = None
+) -> "Recording":
+    """The recording of a data folder and its broker: one object that is asked for everything.
+
+    Reading joins what is stored with what is published and not stored yet, so the newest candle is there. Without a
+    broker only what is stored is read, and a ``StoredOnlyWarning`` says so.
+
+    Example:
+        >>> rec = candlewick.open()
+        >>> rec.read("usdt_futures", "*USDT", "1m", start="2024-06-30", columns="close", wide=True)
+
+    Args:
+        data: data folder; by default the one in the settings.
+        broker: URL of its broker; by default the one in the settings, or the embedded one in the data folder. An empty
+            text: none.
+        config: settings file; ``candlewick.toml`` by default.
+
+    Raises:
+        CandlewickError: when the settings cannot be read.
+    """
+    from candlewick.recording.recording import open_recording
+
+    return open_recording(data, broker, config)
 
 
 def read_candles(
@@ -21,7 +65,7 @@ def read_candles(
     end: datetime | date | str | None = None,
     data: str | Path | None = None,
 ) -> "pd.DataFrame":
-    """Recorded candles of one series as a pandas frame.
+    """Recorded candles of one series as a pandas frame: a short form of ``open(data).read(…)``.
 
     The index is ``candle_end_time`` (UTC, ascending, unique); the columns are ``candle_begin_time`` (UTC) and, as
     float64, ``open high low close volume quote_volume trade_num taker_buy_base_asset_volume
@@ -41,10 +85,6 @@ def read_candles(
     Raises:
         CandlewickError: when the series was never recorded, an argument is not allowed or a file is damaged.
     """
-    from consumer.dataset.dataset import Dataset
-    from shared.arguments import milliseconds, parse_series, parse_time
-    from shared.settings.load import load_settings
-
-    dataset = Dataset.in_folder(load_settings().data.folder if data is None else Path(data))
-    series = parse_series(market, symbol, interval)
-    return dataset.frame(series, milliseconds(parse_time(start, "start")), milliseconds(parse_time(end, "end")))
+    with open(data) as recording:
+        frame: pd.DataFrame = recording.read(market, symbol, interval, start, end, stored_only=True)
+        return frame

@@ -74,6 +74,7 @@ def _show(data: Path, config: Path | None) -> int:
     from consumer.dataset.dataset import Dataset
     from consumer.dataset.figures import series_figures
     from consumer.storage.layout import series_folder
+    from consumer.storage.table import to_arrow
     from shared.settings.load import load_settings
 
     settings = load_settings(config, {"data": {"folder": data}})
@@ -83,8 +84,8 @@ def _show(data: Path, config: Path | None) -> int:
     for figures in overview:
         stored = f"{counted(figures.rows, 'candle')} in {counted(figures.files, 'file')}, {figures.size:,} bytes"
         print(f"\n{figures.series}: {stored}; at its end:")
-        rows = dataset.last_rows(figures.series, 2)
-        print("\n".join(render(rows, figures.series.interval, terminal_columns(), names_hidden=False)))
+        table = to_arrow(dataset.last_rows(figures.series, 2), figures.series.interval)
+        print("\n".join(render([table], terminal_columns(), names_hidden=False)))
     wanted = {market for market in Market if settings.groups(market)}
     missing = wanted - {figures.series.market for figures in overview if figures.rows}
     if missing:

@@ -80,9 +80,9 @@ def _rows_of(candle: Candle) -> Iterator[str]:
     """Every column of a candle's row, a line each, with all its digits."""
     from candlewick.cli.columns import columns
     from candlewick.cli.tables import text_columns
-    from consumer.storage.table import rows_from_candles
+    from consumer.storage.table import rows_from_candles, to_arrow
 
-    names, values = text_columns(rows_from_candles([candle]).rows, candle.series.interval)
+    names, values = text_columns(to_arrow(rows_from_candles([candle]).rows, candle.series.interval))
     yield from columns([list(pair) for pair in zip((f"  {name}" for name in names), values, strict=True)])
 
 

@@ -25,7 +25,7 @@ _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Type
 
 for panel, commands in (
     ("Record", processes.COMMANDS),
-    ("Look at what was recorded", (records.read, *audit.COMMANDS, records.replay, records.compact)),
+    ("Look at what was recorded", (records.ls, records.read, *audit.COMMANDS, records.replay, records.compact)),
     ("Mend", history.COMMANDS),
     ("Look at the exchange, or do without it", exchange.COMMANDS),
 ):

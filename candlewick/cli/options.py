@@ -14,6 +14,8 @@ from shared.interval import Interval, utc
 from shared.market import Market
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from shared.broker.keys import Keys
     from shared.settings.model import Settings
 
@@ -56,6 +58,12 @@ _TIME: Any = {"metavar": "TIME", "show_default": False}
 
 MarketName = Annotated[Market, typer.Argument(help=_MARKETS, **MARKET)]
 MarketOrAll = Annotated[Market | None, typer.Argument(help=f"{_MARKETS} All by default.", **MARKET)]
+MarketsOrAll = Annotated[
+    str,
+    typer.Argument(
+        help=f"{_MARKETS} Or all.", metavar="MARKET", autocompletion=_complete([*Market, "all"]), show_default=False
+    ),
+]
 Markets = Annotated[list[Market] | None, typer.Argument(help=f"{_MARKETS} All by default.", **MARKET)]
 SymbolName = Annotated[str, typer.Argument(help="As the exchange lists it.", **_SYMBOL)]
 IntervalName = Annotated[Interval, typer.Argument(**INTERVAL, help="As the exchange spells it, such as 1m.")]
@@ -63,6 +71,11 @@ FromRequired = Annotated[int, typer.Option("--from", parser=_from_ms, help="Firs
 From = Annotated[int | None, typer.Option("--from", parser=_from_ms, help="First open time, UTC.", **_TIME)]
 To = Annotated[int | None, typer.Option("--to", parser=_to_ms, help="Open time to stop before.", **_TIME)]
 OnlySymbols = Annotated[list[str] | None, typer.Argument(help="Only these. All by default.", **_SYMBOL)]
+SymbolPatterns = Annotated[
+    list[str] | None,
+    typer.Argument(help="Only these; patterns such as '*USDT', too. All by default.", metavar="SYMBOL"),
+]
+StoredOnly = Annotated[bool, typer.Option("--stored-only", help="Leave out what is not on disk yet; ask no broker.")]
 OnlyInterval = Annotated[
     Interval | None, typer.Option("--interval", help="Only this interval.", show_default=False, **INTERVAL)
 ]
@@ -145,6 +158,16 @@ def broker_connection(config: Path | None, data: Path | None, broker: str | None
         client.close()
 
 
+def market_or_all(text: str) -> Market | None:
+    """A market, or None for ``all``. CandlewickError for any other word."""
+    return None if text == "all" else parse_market(text)
+
+
+def moment(time_ms: int | None) -> "datetime | None":
+    """A time of the options as Python has it."""
+    return None if time_ms is None else utc(time_ms)
+
+
 def check_range(start_ms: int | None, end_ms: int | None) -> None:
     """CandlewickError when a range ends before it begins."""
     if start_ms is not None and end_ms is not None and end_ms <= start_ms:
@@ -152,7 +175,7 @@ def check_range(start_ms: int | None, end_ms: int | None) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
+    """Print a value as indented JSON; times are ISO 8601."""
     import orjson
 
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -20,7 +20,7 @@ from shared.errors import StoreError
 from shared.interval import DAY_MS, Interval, utc
 from shared.market import Market
 from shared.settings.sections import RepairSettings
-from shared.spans import Span
+from shared.spans import Span, Spans
 
 _NO_TIME, _NOTHING = Span(0, 0), Tally()
 
@@ -112,13 +112,21 @@ def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> Series
         found.rows.check(rows, series.interval, stored.settled)
         for run in runs(rows.times, series.interval):
             stored.add(*run)
-    edges = dataset.edges(series)
-    coverage = _expected(series.interval, metadata, edges, wanted)
-    if coverage is None:
-        return found
-    if metadata.is_empty:
+    judge(found, metadata, stored.settled, dataset.edges(series), wanted)
+    if metadata.is_empty and found.parts:
         found.errors.append(f"{metadata_key(series)}: missing, so nobody knows since when and how far it is recorded")
-    coverage.settled = stored.settled
+    return found
+
+
+def judge(found: SeriesAudit, metadata: SeriesMetadata, stored: Spans, edges: Span | None, wanted: AuditRange) -> None:
+    """Tell how the candles of a series stand, by what is stored and what is known of it.
+
+    ``edges`` are from the first stored open time, of all and not of the range alone, to the end of the newest candle.
+    """
+    coverage = _expected(found.series.interval, metadata, edges, wanted)
+    if coverage is None:
+        return
+    coverage.settled = stored.copy()
     for absent in metadata.absent:
         coverage.add_absent(*absent)
     end_ms = coverage.end_ms or coverage.begin_ms
@@ -136,7 +144,6 @@ def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> Series
             days[name] = Tally.sum([days.get(name, _NOTHING), coverage.tally(day, judged_ms)])
     found.days = list(days.items())
     found.tally = Tally.sum(days.values())
-    return found
 
 
 def _parts(metadata: SeriesMetadata, coverage: Coverage, span: Span) -> list[Span]:

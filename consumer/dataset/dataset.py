@@ -3,19 +3,35 @@
 It opens only the partitions that a question touches. Any Parquet reader can read the same files without it.
 """
 
+import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.storage.codec import read_partition
+import numpy as np
+import pyarrow as pa
+
+from consumer.storage.codec import read_partition, read_table
 from consumer.storage.interface import Storage
 from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
 from consumer.storage.local import LocalStorage
 from consumer.storage.metadata import MetadataStore, SeriesMetadata
 from consumer.storage.sources import SourceStore
-from consumer.storage.table import Rows, concatenate, to_arrow
+from consumer.storage.table import (
+    INDEX_COLUMN,
+    TIME_COLUMN,
+    VALUE_COLUMNS,
+    Rows,
+    concatenate,
+    from_arrow,
+    no_rows,
+    open_times,
+    to_arrow,
+)
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.interval import Interval
@@ -28,6 +44,7 @@ if TYPE_CHECKING:
 
 ALWAYS_MS = 2**62
 _TRIES = 50
+_MANY_FILES, _MAX_THREADS = 16, 4
 
 
 class PartitionFile(NamedTuple):
@@ -66,21 +83,16 @@ class Dataset:
     def matching(self, market: Market | None, symbols: Iterable[str], interval: Interval | None) -> list[Series]:
         """The recorded series of a market, with these symbols, at this interval; of all where none is named.
 
-        StoreError names what was never recorded.
+        A symbol is a name, or a pattern with ``*`` and ``?``. StoreError names what was never recorded.
         """
         self.check_exists()
         everything = self.series(with_metadata=True)
         if not everything:
             raise StoreError(f"nothing was recorded in {self.storage.name}")
-        wanted = frozenset(symbols)
-        found = [
-            series
-            for series in everything
-            if market in (None, series.market)
-            and interval in (None, series.interval)
-            and (not wanted or series.symbol in wanted)
-        ]
-        unknown = sorted(wanted - {series.symbol for series in found})
+        wanted = list(dict.fromkeys(symbols))
+        asked = [one for one in everything if market in (None, one.market) and interval in (None, one.interval)]
+        found = [one for one in asked if not wanted or any(fnmatchcase(one.symbol, name) for name in wanted)]
+        unknown = sorted(name for name in wanted if not any(fnmatchcase(one.symbol, name) for one in found))
         if unknown or not found:
             what = ", ".join(unknown) or " ".join(name for name in (market, interval) if name)
             near = get_close_matches(unknown[0], {series.symbol for series in everything}, n=3) if unknown else []
@@ -130,38 +142,78 @@ class Dataset:
         A partition that is compacted away while it is read makes the whole read start again. StoreError when the series
         was never recorded or a file is damaged.
         """
+        return from_arrow(self.table(series, start_ms, end_ms))
+
+    def table(
+        self,
+        series: Series,
+        start_ms: int = -ALWAYS_MS,
+        end_ms: int = ALWAYS_MS,
+        columns: Sequence[str] = VALUE_COLUMNS,
+    ) -> pa.Table:
+        """``rows`` as a table of both times and these columns; no others are read from the files."""
         self._check_recorded(series)
+        names = (INDEX_COLUMN, TIME_COLUMN, *columns)
         for _ in range(_TRIES):
-            parts = [self.partition(part) for part in self._touched(series, start_ms, end_ms)]
-            whole = [rows for rows in parts if rows is not None]
+            parts = self._read_all([part.key for part in self._touched(series, start_ms, end_ms)], names)
+            whole = [table for table in parts if table is not None]
             if len(whole) == len(parts):
-                return concatenate(whole).between(start_ms, end_ms)
+                return self._joined(series, whole, names, Span(start_ms, end_ms))
         raise self._changes_all_the_time(series)
 
+    def _read_all(self, keys: Sequence[str], names: Sequence[str]) -> list[pa.Table | None]:
+        """Partitions by their keys; many of them by several threads, for Arrow lets go of the interpreter's lock."""
+        if len(keys) < _MANY_FILES:
+            return [read_table(self.storage, key, names) for key in keys]
+        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="read") as pool:
+            return list(pool.map(lambda key: read_table(self.storage, key, names), keys))
+
+    def _joined(self, series: Series, parts: Sequence[pa.Table], names: Sequence[str], span: Span) -> pa.Table:
+        """Tables of a series' partitions as one: nearly always one after the other, else merged."""
+        table = pa.concat_tables([no_rows(names), *parts])
+        times = open_times(table)
+        if bool(np.all(times[1:] > times[:-1])):
+            first, last = np.searchsorted(times, span)
+            return table.slice(first, last - first)
+        whole = [self.partition(part) for part in self._touched(series, *span)]
+        rows = concatenate(rows for rows in whole if rows is not None)
+        return to_arrow(rows.between(*span), series.interval).select(list(names))
+
     def parts(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Iterator[Rows]:
-        """``rows``, a partition at a time, for more of them than memory should hold.
+        """``rows``, a partition at a time, for more of them than memory should hold."""
+        return map(from_arrow, self.tables(series, start_ms, end_ms))
+
+    def tables(
+        self,
+        series: Series,
+        start_ms: int = -ALWAYS_MS,
+        end_ms: int = ALWAYS_MS,
+        columns: Sequence[str] = VALUE_COLUMNS,
+    ) -> Iterator[pa.Table]:
+        """``table``, a partition at a time.
 
         What is compacted away while this goes on is read from the month's file, from where it was on.
         """
         self._check_recorded(series)
-        return self._parts(series, start_ms, end_ms)
+        return self._tables(series, start_ms, end_ms, (INDEX_COLUMN, TIME_COLUMN, *columns))
 
-    def _parts(self, series: Series, start_ms: int, end_ms: int) -> Iterator[Rows]:
+    def _tables(self, series: Series, start_ms: int, end_ms: int, names: Sequence[str]) -> Iterator[pa.Table]:
         tries, pending = 0, deque(self._touched(series, start_ms, end_ms))
         while pending:
             group = [pending.popleft()]
             while pending and pending[0].span.begin_ms < max(part.span.end_ms for part in group):
                 group.append(pending.popleft())
-            found = [self.partition(part) for part in group]
-            whole = [rows for rows in found if rows is not None]
+            found = [read_table(self.storage, part.key, names) for part in group]
+            whole = [table for table in found if table is not None]
             if len(whole) < len(found):
                 tries += 1
                 if tries == _TRIES:
                     raise self._changes_all_the_time(series)
                 pending = deque(self._touched(series, start_ms, end_ms))
                 continue
-            yield concatenate(whole).between(start_ms, end_ms)
-            start_ms = max(start_ms, *(part.span.end_ms for part in group))
+            part_end_ms = max(part.span.end_ms for part in group)
+            yield self._joined(series, whole, names, Span(start_ms, min(end_ms, part_end_ms)))
+            start_ms = max(start_ms, part_end_ms)
 
     def last_rows(self, series: Series, count: int, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
         """The last so many of ``rows``; no more partitions are read than it takes."""
@@ -196,7 +248,7 @@ class Dataset:
     def frame(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> "pd.DataFrame":
         """``rows`` as a frame with index ``candle_end_time`` (UTC) and ten columns, as pandas reads the files."""
         start_ms, end_ms = -ALWAYS_MS if start_ms is None else start_ms, ALWAYS_MS if end_ms is None else end_ms
-        return to_arrow(self.rows(series, start_ms, end_ms), series.interval).to_pandas()
+        return self.table(series, start_ms, end_ms).to_pandas(split_blocks=True)
 
     def first_open_ms(self, series: Series) -> int | None:
         """Open time of the oldest candle that can be read; None without any."""

@@ -3,18 +3,21 @@
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.dataset.dataset import Dataset
+from consumer.storage.codec import read_table
 from consumer.storage.metadata import SeriesMetadata
-from consumer.storage.table import runs
+from consumer.storage.table import TIME_COLUMN, open_times, runs
 from shared.candle import Series
 from shared.coverage import Coverage
 from shared.errors import StoreError
 from shared.market import Market
+from shared.spans import Spans
 
 
 @dataclass(slots=True)
@@ -51,6 +54,55 @@ def newest_ends(dataset: Dataset, markets: Iterable[Market]) -> dict[Series, int
     wanted = frozenset(markets)
     ends = {series: dataset.newest_end_ms(series) for series in dataset.series() if series.market in wanted}
     return {series: end_ms for series, end_ms in ends.items() if end_ms is not None}
+
+
+class Stored(NamedTuple):
+    """What is stored of a series: how many rows, and their open times as ranges, each candle from open time to end."""
+
+    rows: int
+    spans: Spans
+
+
+def stored_spans(dataset: Dataset, series: Series) -> Stored:
+    """What is stored of a series, from its files' footers alone wherever they tell it.
+
+    Rows are unique and on the interval's grid: a file that holds as many as fit between its first and its last has no
+    hole. Of any other one the open times are read. StoreError when a file is damaged or cannot be read.
+    """
+    count, spans = 0, Spans()
+    for partition in dataset.partitions(series):
+        edges = _edges(dataset, partition.key)
+        if edges is None:
+            continue
+        rows, first_ms, last_ms = edges
+        count += rows
+        end_ms = series.interval.end(last_ms)
+        if rows == series.interval.candles(first_ms, end_ms):
+            spans.add(first_ms, end_ms)
+            continue
+        table = read_table(dataset.storage, partition.key, [TIME_COLUMN])
+        times = np.empty(0, np.int64) if table is None else open_times(table)
+        for run in runs(times, series.interval):
+            spans.add(*run)
+    return Stored(count, spans)
+
+
+def _edges(dataset: Dataset, key: str) -> tuple[int, int, int] | None:
+    """How many rows a partition has, and its first and last open time in UTC ms; None where it has none."""
+    try:
+        with dataset.storage.open(key) as file:
+            footer = pq.read_metadata(file)
+        column = footer.schema.names.index(TIME_COLUMN)
+        groups = range(footer.num_row_groups)
+        found: list[Any] = [footer.row_group(number).column(column).statistics for number in groups]
+        if not footer.num_rows:
+            return None
+        first, last = min(one.min for one in found), max(one.max for one in found)
+        return int(footer.num_rows), *(round(moment.timestamp() * 1000) for moment in (first, last))
+    except FileNotFoundError:  # compacted away in this instant
+        return None
+    except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
+        raise StoreError(f"{dataset.storage.name}/{key} cannot be read: {error}") from error
 
 
 class StoredEnd(NamedTuple):

@@ -4,6 +4,8 @@ Files are compressed by zstd without dictionaries, which make columns of prices 
 checksums, so a bit that flips on disk is noticed as damage, and never read as a wrong price.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.storage.interface import Storage, Version
-from consumer.storage.table import INDEX_COLUMN, Rows, from_arrow, to_arrow
+from consumer.storage.table import INDEX_COLUMN, Rows, check_columns, from_arrow, numbers, to_arrow
 from shared.errors import DamagedFileError, StoreError
 from shared.interval import Interval
 
@@ -41,21 +43,56 @@ def decode(content: bytes) -> "tuple[Rows, npt.NDArray[np.int64]]":
 
     DamagedFileError when it is damaged or not one of ours; StoreError when there is too little memory to tell.
     """
-    try:
-        table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read(use_threads=False)
-        ends = cast("npt.NDArray[np.int64]", table.column(INDEX_COLUMN).cast(pa.int64()).to_numpy())
+    with _named_errors():
+        table = _read(content, None)
+        ends = cast("npt.NDArray[np.int64]", numbers(table.column(INDEX_COLUMN).cast(pa.int64())))
         return from_arrow(table), ends
+
+
+def decode_table(content: bytes, names: Sequence[str] | None = None) -> pa.Table:
+    """A whole Parquet file as a table of ``SCHEMA``, or these columns of it; what is not read costs nothing.
+
+    Whether its rows are in order is for the caller to see. Errors are those of ``decode``.
+    """
+    with _named_errors():
+        table = _read(content, names)
+        check_columns(table, names)
+        return table
+
+
+def read_partition(storage: Storage, key: str) -> Partition | None:
+    """One partition of a storage; None where there is none. Errors are those of ``decode``, and the storage's."""
+    with _naming(storage, key):
+        found = storage.read(key)
+        return None if found is None else Partition(*decode(found.content), found.version)
+
+
+def read_table(storage: Storage, key: str, names: Sequence[str] | None = None) -> pa.Table | None:
+    """``decode_table`` of one partition of a storage; None where there is none."""
+    with _naming(storage, key):
+        found = storage.read(key)
+        return None if found is None else decode_table(found.content, names)
+
+
+def _read(content: bytes, names: Sequence[str] | None) -> pa.Table:
+    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    return file.read(columns=None if names is None else list(names), use_threads=False)
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
     except (MemoryError, pa.ArrowMemoryError) as error:
         raise StoreError(str(error) or "out of memory") from error
     except (OSError, pa.ArrowException, ValueError, KeyError) as error:  # Arrow says OSError of bytes, too
         raise DamagedFileError(str(error)) from error
 
 
-def read_partition(storage: Storage, key: str) -> Partition | None:
-    """One partition of a storage; None where there is none. Errors are those of ``decode``, and the storage's."""
+@contextmanager
+def _naming(storage: Storage, key: str) -> Iterator[None]:
     try:
-        found = storage.read(key)
-        return None if found is None else Partition(*decode(found.content), found.version)
+        yield
     except DamagedFileError as error:
         raise DamagedFileError(f"{storage.name}/{key} is no partition of ours: {error}") from error
     except StoreError as error:

@@ -60,6 +60,12 @@ SCHEMA = pa.schema(_FIELDS, metadata={"pandas": _pandas_metadata()})
 """Columns of every partition, in their order."""
 
 
+def no_rows(names: Sequence[str] = SCHEMA.names) -> pa.Table:
+    """A table of these columns without a row; Arrow's own ``empty_table`` would import pandas."""
+    schema: pa.Schema = pa.schema([SCHEMA.field(name) for name in names])
+    return pa.Table.from_batches([], schema=schema.with_metadata(SCHEMA.metadata))
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Candles of one series as arrays, ascending and unique by open time.
@@ -144,22 +150,43 @@ def _unique(times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> Me
 
 def to_arrow(rows: Rows, interval: Interval) -> pa.Table:
     """Rows as an Arrow table of ``SCHEMA``."""
-    times = [pa.array(column).cast(_TIMESTAMP) for column in (candle_ends(rows.times, interval), rows.times)]
+    return arrow_table(rows, candle_ends(rows.times, interval))
+
+
+def arrow_table(rows: Rows, ends: "npt.NDArray[np.int64]") -> pa.Table:
+    """Rows as an Arrow table of ``SCHEMA``, and where their candles end, in UTC ms."""
+    times = [pa.array(column).cast(_TIMESTAMP) for column in (ends, rows.times)]
     return pa.Table.from_arrays([*times, *map(pa.array, rows.values)], schema=SCHEMA)
+
+
+def check_columns(table: pa.Table, names: Sequence[str] | None = None) -> None:
+    """ValueError when a table has other columns or types than ``SCHEMA``, or than these of it, or holds nulls."""
+    wanted = SCHEMA if names is None else pa.schema([SCHEMA.field(name) for name in names])
+    if not table.schema.equals(wanted, check_metadata=False):
+        raise ValueError(f"its columns are {', '.join(f'{field.name} {field.type}' for field in table.schema)}")
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it holds nulls")
 
 
 def from_arrow(table: pa.Table) -> Rows:
     """Rows from a table of ``SCHEMA``. ValueError when its columns, types or order are others, or it holds nulls."""
-    if not table.schema.equals(SCHEMA, check_metadata=False):
-        raise ValueError(f"its columns are {', '.join(f'{field.name} {field.type}' for field in table.schema)}")
-    if any(column.null_count for column in table.columns):
-        raise ValueError("it holds nulls")
-    times = cast("npt.NDArray[np.int64]", table.column(TIME_COLUMN).cast(pa.int64()).to_numpy())
-    values = np.array([table.column(name).to_numpy() for name in VALUE_COLUMNS], np.float64)
+    check_columns(table)
+    times = open_times(table)
+    values = np.array([numbers(table.column(name)) for name in VALUE_COLUMNS], np.float64)
     values = values.reshape(len(VALUE_COLUMNS), len(times))
     if not bool(np.all(times[1:] > times[:-1])):
         raise ValueError("it is not sorted and unique by candle_begin_time")
     return Rows(times, values)
+
+
+def open_times(table: pa.Table) -> "npt.NDArray[np.int64]":
+    """Open times of a table's rows, in UTC ms."""
+    return cast("npt.NDArray[np.int64]", numbers(table.column(TIME_COLUMN).cast(pa.int64())))
+
+
+def numbers(column: "pa.ChunkedArray[Any]") -> "npt.NDArray[Any]":
+    """A column of numbers without nulls; Arrow's own ``to_numpy`` would import pandas, half of a command's time."""
+    return np.from_dlpack(cast("Any", column.combine_chunks()))
 
 
 def candle_ends(times: "npt.NDArray[np.int64]", interval: Interval) -> "npt.NDArray[np.int64]":

@@ -78,7 +78,7 @@ def test_every_command_explains_itself(candlewick: Run, command: str) -> None:
     [
         (["dance"], "candlewick: No such command 'dance'."),
         (["--loud"], "candlewick: No such option: --loud"),
-        (["read", "spot"], "candlewick read: Missing argument 'SYMBOL'."),
+        (["read", "spot"], "candlewick read: Missing argument '[SYMBOL...] INTERVAL'."),
         (["produce", "sport"], "candlewick: market 'sport' is not known: spot, usdt_futures, coin_futures"),
         (["produce", "spot", "--share", "4/3"], "candlewick: share '4/3' is not of the form PART/PARTS"),
         (["read", "spot", "BTCUSDT", "7m"], "candlewick: interval '7m' is not known: 1s, 1m"),
@@ -183,7 +183,7 @@ def test_read_prints_and_exports_in_every_format(candlewick: Run, data: Path, tm
     lines = candlewick(*series, "--format", "jsonl", *two).stdout.splitlines()
     assert [json.loads(line) for line in lines] == rows
     done = candlewick(*series, "--format", "parquet", "--output", "out.parquet")
-    assert done.stdout == "10 candles of usdt_futures BTCUSDT-1m written to out.parquet\n"
+    assert done.stdout == "10 candles written to out.parquet\n"
     frame = pd.read_parquet(tmp_path / "out.parquet")
     assert frame.index.name == "candle_end_time"
     assert len(frame) == 10
@@ -191,8 +191,30 @@ def test_read_prints_and_exports_in_every_format(candlewick: Run, data: Path, tm
     assert (tmp_path / "out.csv").read_text().startswith("candle_end_time,candle_begin_time,open"), "by its name"
 
 
+def test_read_takes_patterns_and_ls_lists(candlewick: Run, data: Path) -> None:
+    shown = candlewick("read", "all", "*usdt", "1m", "--resample", "5m", "--format", "jsonl", "--data", data)
+    assert shown.stderr.startswith("candlewick: the embedded Valkey at ")
+    assert shown.stderr.endswith("does not run: stored candles only\n")
+    rows = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [(row["market"], row["symbol"], row["candle_end_time"][11:16]) for row in rows] == [
+        ("usdt_futures", "BTCUSDT", "00:05"),
+        ("usdt_futures", "BTCUSDT", "00:10"),
+    ]
+    arguments = ("usdt_futures", "1m", "--symbols", "*", "--wide", "--columns", "volume", "--tail", 2, "--data", data)
+    assert candlewick("read", *arguments).stdout.splitlines() == [
+        "candle_end_time      BTCUSDT",
+        "2024-06-30 00:09:00    16.71",
+        "2024-06-30 00:10:00    16.71",
+    ]
+    listed = candlewick("ls", "--data", data, "--stored-only")
+    assert listed.stdout.splitlines()[1].split()[:5] == ["usdt_futures", "BTCUSDT-1m", "2024-06-30", "00:10", "10"]
+    (row,) = json.loads(candlewick("ls", "usdt_futures", "BTC*", "--json", "--data", data).stdout)
+    assert row["rows"] == 10
+    assert candlewick("ls", "spot", "--data", data).stderr.splitlines()[-1].startswith("candlewick: spot was never")
+
+
 def test_an_output_that_is_no_file_is_one_line_or_what_it_is(candlewick: Run, data: Path, tmp_path: Path) -> None:
-    series = ("read", "usdt_futures", "btcusdt", "1m", "--data", data, "--format", "csv", "--output")
+    series = ("read", "usdt_futures", "btcusdt", "1m", "--stored-only", "--data", data, "--format", "csv", "--output")
     for place in (".", "/"):
         done = candlewick(*series, place)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done
@@ -216,7 +238,7 @@ def test_modules_in_the_working_folder_are_not_taken_for_ours(candlewick: Run, t
 def test_an_output_that_refuses_is_one_line(data: Path) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123 # a device
         done = subprocess.run(
-            [*COMMAND, "read", "usdt_futures", "BTCUSDT", "1m", "--data", str(data)],
+            [*COMMAND, "read", "usdt_futures", "BTCUSDT", "1m", "--stored-only", "--data", str(data)],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

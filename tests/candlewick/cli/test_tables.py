@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +42,7 @@ def rows_of(*candles: Sequence[str]) -> Rows:
 
 
 def lines_of(rows: Rows, width: int) -> list[str]:
-    return list(render(rows, Interval.M1, width))
+    return list(render([to_arrow(rows, Interval.M1)], width))
 
 
 def test_small_prices_and_large_volumes_are_shown_with_all_their_digits_and_aligned() -> None:
@@ -59,7 +60,7 @@ def test_small_prices_and_large_volumes_are_shown_with_all_their_digits_and_alig
 @given(st.lists(st.tuples(*[DECIMALS] * 6), min_size=1, max_size=5))
 def test_a_table_leads_back_to_the_values(candles: list[tuple[str, ...]]) -> None:
     rows = rows_of(*candles)
-    _, *lines = text_columns(rows, Interval.M1)
+    _, *lines = text_columns(to_arrow(rows, Interval.M1))
     shown = np.array([[float(text) for text in line[1:10]] for line in lines]).T
     assert np.array_equal(shown, rows.values)
     for line, values in zip(lines, candles, strict=True):
@@ -95,10 +96,10 @@ def test_every_form_reads_back_to_the_same_frame(count: int, block: int, monkeyp
     monkeypatch.setattr("candlewick.cli.export._BLOCK_ROWS", block)
     rows = rows_of(*([SHIB, BTC] * 4)[:count])
     expected = to_arrow(rows, Interval.M1).to_pandas().reset_index()
-    for form in ("csv", "json", "jsonl", "parquet"):
+    for form in ("csv", "json", "jsonl", "parquet", "arrow"):
         sink = io.BytesIO()
-        parts = iter([rows.between(0, JUNE_30 + 2 * MINUTE), rows.between(JUNE_30 + 2 * MINUTE, 2**62)])
-        assert export(form, parts, Interval.M1, sink) == count
+        parts = [rows.between(0, JUNE_30 + 2 * MINUTE), rows.between(JUNE_30 + 2 * MINUTE, 2**62)]
+        assert export(form, iter([to_arrow(part, Interval.M1) for part in parts]), sink) == count
         found = _frame(form, sink.getvalue())
         for name in expected:
             values = pd.to_datetime(found[name], utc=True) if "time" in str(name) else found[name].astype("float64")
@@ -111,5 +112,7 @@ def _frame(form: str, content: bytes) -> pd.DataFrame:
         return pd.read_csv(sink)
     if form == "parquet":
         return pd.read_parquet(sink).reset_index()
+    if form == "arrow":
+        return pa.ipc.open_stream(sink).read_all().to_pandas().reset_index()
     members = json.loads(content) if form == "json" else [json.loads(line) for line in content.splitlines()]
     return pd.DataFrame(members, columns=["candle_end_time", "candle_begin_time", *VALUE_COLUMNS])
