@@ -14,12 +14,13 @@ from shared.errors import CandlewickError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from candlewick.recording.recording import Recording, StoredOnlyWarning
+    from candlewick.recording.access import StoredOnlyWarning
+    from candlewick.recording.recording import Recording
 
 __all__ = ["CandlewickError", "Recording", "StoredOnlyWarning", "__version__", "open", "read_candles"]
 __version__ = "0.1.0"
 
-_LAZY = {"Recording": "candlewick.recording.recording", "StoredOnlyWarning": "candlewick.recording.recording"}
+_LAZY = {"Recording": "candlewick.recording.recording", "StoredOnlyWarning": "candlewick.recording.access"}
 
 
 def __getattr__(name: str) -> Any:
@@ -52,9 +53,10 @@ def open(  # noqa: A001 # candlewick.open reads well, and nobody imports it bare
     Raises:
         CandlewickError: when the settings cannot be read.
     """
-    from candlewick.recording.recording import open_recording
+    from candlewick.recording.opening import recording_settings
+    from candlewick.recording.recording import Recording
 
-    return open_recording(data, broker, config)
+    return Recording(recording_settings(data, broker, config), stored_only=broker == "")  # None: ask
 
 
 def read_candles(

@@ -3,11 +3,12 @@
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
 
-from candlewick.cli import audit, exchange, history, processes, records, symbols
+from candlewick.cli import audit, exchange, following, history, processes, records, symbols
 from candlewick.cli import dead_letters as letters
 from candlewick.up.child import COMMAND, watch_supervisor
 from shared.errors import CandlewickError
@@ -23,12 +24,16 @@ app = typer.Typer(
 
 _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Typer carries but does not export
 
-for panel, commands in (
+_PANELS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
     ("Record", processes.COMMANDS),
-    ("Look at what was recorded", (records.ls, records.read, *audit.COMMANDS, records.replay, records.compact)),
+    (
+        "Look at what was recorded",
+        (records.ls, records.read, *following.COMMANDS, *audit.COMMANDS, records.replay, records.compact),
+    ),
     ("Mend", history.COMMANDS),
     ("Look at the exchange, or do without it", exchange.COMMANDS),
-):
+)
+for panel, commands in _PANELS:
     for command in commands:
         app.command(rich_help_panel=panel, no_args_is_help=False)(command)
 app.add_typer(symbols.app, name="symbols", rich_help_panel="Record")

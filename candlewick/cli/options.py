@@ -1,6 +1,7 @@
 """Arguments and options that several commands share, and the settings and the broker that they lead to."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from shared.market import Market
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from candlewick.recording.recording import Recording
     from shared.broker.keys import Keys
     from shared.settings.model import Settings
 
@@ -166,6 +168,27 @@ def market_or_all(text: str) -> Market | None:
 def moment(time_ms: int | None) -> "datetime | None":
     """A time of the options as Python has it."""
     return None if time_ms is None else utc(time_ms)
+
+
+@contextmanager
+def recording(
+    config: Path | None, data: Path | None, broker: str | None, *, stored_only: bool = False
+) -> "Iterator[Recording]":
+    """The recording that options name. That its broker does not answer is a line on standard error."""
+    import warnings
+
+    from candlewick.recording.access import StoredOnlyWarning
+    from candlewick.recording.opening import recording_settings
+    from candlewick.recording.recording import Recording
+
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"candlewick: {message}", file=sys.stderr)
+
+    settings = recording_settings(data, broker, config)
+    with warnings.catch_warnings(), Recording(settings, stored_only=stored_only) as rec:
+        warnings.simplefilter("always", StoredOnlyWarning)
+        warnings.showwarning = tell
+        yield rec
 
 
 def check_range(start_ms: int | None, end_ms: int | None) -> None:

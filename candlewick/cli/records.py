@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -36,7 +35,7 @@ def ls(
     from candlewick.cli.columns import columns, fitting, terminal_columns
     from shared.interval import utc
 
-    with recording(config, data, broker, stored_only=stored_only) as rec:
+    with options.recording(config, data, broker, stored_only=stored_only) as rec:
         table = rec.series(market, symbols, interval, engine="arrow")
     rows = table.to_pylist()
     if json:
@@ -131,7 +130,7 @@ def read(
         "offset": offset,
         "incomplete": incomplete,
     }
-    with recording(config, data, broker, stored_only=stored_only) as rec:
+    with options.recording(config, data, broker, stored_only=stored_only) as rec:
         if wide:
             tables: Iterator[pa.Table] = iter([rec.read(market, **question, wide=True, engine="arrow")])
         else:
@@ -162,25 +161,6 @@ def _tell_source(rec: "Recording", market: Any, *, to_terminal: bool) -> None:
         source = rec.source(one)
         if source and (to_terminal or sys.stderr.isatty()):
             print(f"{one}: {source}", file=sys.stdout if to_terminal else sys.stderr, flush=True)
-
-
-@contextmanager
-def recording(
-    config: Path | None, data: Path | None, broker: str | None, *, stored_only: bool = False
-) -> "Iterator[Recording]":
-    """The recording that options name. That its broker does not answer is a line on standard error."""
-    import warnings
-
-    from candlewick.recording.recording import Recording, StoredOnlyWarning, recording_settings
-
-    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"candlewick: {message}", file=sys.stderr)
-
-    settings = recording_settings(data, broker, config)
-    with warnings.catch_warnings(), Recording(settings, stored_only=stored_only) as rec:
-        warnings.simplefilter("always", StoredOnlyWarning)
-        warnings.showwarning = tell
-        yield rec
 
 
 def _write(form: str, tables: "Iterable[pa.Table]", sink: BinaryIO, *, everything: bool) -> int:

@@ -97,6 +97,13 @@ class JoinedReader:
         """``table`` as rows."""
         return from_arrow(self.table(series, start_ms, end_ms))
 
+    def rows_if_any(self, series: Series, start_ms: int, end_ms: int) -> Rows | None:
+        """``rows``; None where there are none, also of a series that was never recorded."""
+        if not len(self._new(series, start_ms, end_ms)) and not self._is_stored(series):
+            return None
+        rows = self.rows(series, start_ms, end_ms)
+        return rows if len(rows) else None
+
     def parts(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Iterator[Rows]:
         """``rows``, a partition at a time."""
         return map(from_arrow, self.tables(series, start_ms, end_ms))

@@ -1,5 +1,6 @@
 """A question to the recording, checked: which series, which times, which columns, and how they are put together."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -97,6 +98,13 @@ def checked_incomplete(incomplete: str) -> str:
     if incomplete not in _INCOMPLETE:
         raise CandlewickError(f"incomplete {incomplete!r} is not known: {', '.join(_INCOMPLETE)}")
     return incomplete
+
+
+def checked_name(name: str) -> str:
+    """A follower's name. CandlewickError for one that is not allowed."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        raise CandlewickError(f"name {name!r:.80} is not of 1 to 64 letters, digits, '_', '.' and '-'")
+    return name
 
 
 def _offset_ms(offset: str | timedelta | None) -> int:

@@ -1,89 +1,40 @@
 """The recording: one object that is asked for everything that was recorded, and is being recorded now."""
 
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
-from redis.exceptions import RedisError
 
-from candlewick.recording.joined import JoinedReader
+from candlewick.recording.cross_sections import CrossSection, Sections
+from candlewick.recording.delivered import Delivered
+from candlewick.recording.follow import Follow
+from candlewick.recording.follower_state import FollowerState
 from candlewick.recording.listing import gap_table, series_table
+from candlewick.recording.live_access import LiveAccess
 from candlewick.recording.query import (
-    DROP,
-    MARK,
     Names,
     Selection,
     Time,
     checked_incomplete,
+    checked_name,
     checked_span,
     checked_target,
 )
-from candlewick.recording.resample import Resampled, Target, resample, resample_parts
-from candlewick.recording.tables import COMPLETE_COLUMN, checked_columns, hand_over, labelled, long_table, wide_table
-from consumer.dataset.dataset import Dataset
-from consumer.group.unstored import UnstoredEntries
-from consumer.storage.table import INDEX_COLUMN, TIME_COLUMN, Rows, arrow_table
-from shared.broker.client import CONNECTION_ERRORS, SyncClient, broker_name, sync_client
-from shared.broker.keys import Keys
-from shared.broker.sources import sources_of
+from candlewick.recording.question import Question
+from candlewick.recording.tables import checked_columns, hand_over, labelled, long_table, wide_table
+from shared.broker.client import broker_name
 from shared.candle import Series
-from shared.errors import CandlewickError, SourceError
+from shared.errors import CandlewickError
 from shared.market import Market
-from shared.settings.load import load_settings
-from shared.settings.model import Settings
 from shared.source import shown
-from shared.spans import Span
 from shared.text import counted
 
 Engine = Literal["pandas", "polars", "arrow", "duckdb"]
 Incomplete = Literal["drop", "mark", "keep"]
 
 
-class StoredOnlyWarning(UserWarning):
-    """The broker does not answer: what is published and not stored yet, a few seconds' candles, is not read."""
-
-
-def open_recording(
-    data: str | Path | None = None, broker: str | None = None, config: str | Path | None = None
-) -> "Recording":
-    """The recording of a data folder and its broker.
-
-    Example:
-        >>> rec = candlewick.open()
-        >>> rec.read("usdt_futures", "BTCUSDT", "1m", start="2024-06-30")
-
-    Args:
-        data: data folder; by default the settings'.
-        broker: its broker's URL; by default the settings', or the embedded one in the data folder. An empty text: none,
-            only what is stored is read.
-        config: settings file; ``candlewick.toml`` by default.
-
-    Raises:
-        CandlewickError: when the settings cannot be read.
-    """
-    return Recording(recording_settings(data, broker, config), stored_only=broker == "")  # not None
-
-
-def recording_settings(
-    data: str | Path | None = None, broker: str | None = None, config: str | Path | None = None
-) -> Settings:
-    """The settings that ``open_recording`` goes by: a folder that is not the settings' own has a broker of its own."""
-    file = None if config is None else Path(config)
-    settings, changes = load_settings(file), dict[str, dict[str, Any]]()
-    if data is not None:
-        changes["data"] = {"folder": Path(data)}
-    if broker is not None or (data is not None and Path(data).resolve() != settings.data.folder.resolve()):
-        changes["broker"] = {"url": broker or ""}
-    return load_settings(file, changes)
-
-
-class Recording:
+class Recording(LiveAccess):
     """What was recorded, and is being recorded: read it, follow it, replay it.
 
     Reading joins stream and store: a candle is there as soon as it is published, and once. Without a broker only what
@@ -92,28 +43,6 @@ class Recording:
     Attributes:
         settings: where data folder and broker are.
     """
-
-    def __init__(self, settings: Settings, *, stored_only: bool = False) -> None:
-        self.settings = settings
-        self._dataset = Dataset.in_folder(settings.data.folder)
-        self._keys = Keys(settings.broker.prefix)
-        self._client: SyncClient | None = None if stored_only else sync_client(settings)
-        self._unstored: dict[Market, UnstoredEntries] = {}
-        self._has_warned = False
-        self._mutex = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection to the broker."""
-        if self._client is not None:
-            self._client.close()
 
     def __repr__(self) -> str:
         series = self._reader(Selection()).series()
@@ -248,7 +177,7 @@ class Recording:
             target.check(selection.interval)
         reader = self._reader(selection, stored_only=stored_only)
         chosen = self._chosen(reader, selection)
-        question = _Question(reader, span, names, tail, target, incomplete, in_parts)
+        question = Question(reader, span, names, tail, target, incomplete, in_parts)
         with_market, with_symbol = len(selection.markets) != 1, not selection.is_one
         return (
             (series, labelled(table, series, with_market=with_market, with_symbol=with_symbol))
@@ -276,125 +205,82 @@ class Recording:
         reader = self._reader(selection, stored_only=stored_only)
         return hand_over(gap_table(reader, self._chosen(reader, selection), span, self.settings.repair), engine)
 
+    def follow(
+        self,
+        market: str,
+        symbols: Names = None,
+        interval: str | None = None,
+        start: Time = None,
+        *,
+        name: str | None = None,
+    ) -> Follow:
+        """Candles for ever: from a time on, or from now on, then each as it is published. Plain or ``async for``.
+
+        Without a gap and without a repeat where history goes over into what is live. Of a series candles come in
+        order; one that was missing and is repaired comes then, marked ``late``. A series that is recorded later comes,
+        too. A reader that is slow holds nobody up. With a name it goes on where it stopped, whatever was started again
+        meanwhile; ``start`` counts the first time only. After a crash the last batch may come again, marked ``again``.
+
+        Example:
+            >>> for candle in rec.follow("usdt_futures", "*USDT", "1m", name="my-strategy"):
+            ...     print(candle.symbol, candle.candle_end_time, candle.close, candle.late)
+
+        Args:
+            market: one market.
+            symbols: a name, a pattern such as ``*USDT``, several of them, or all by default.
+            interval: one interval, or all by default.
+            start: first open time; None: candles that end from now on.
+            name: letters, digits, ``_``, ``.`` and ``-``; whoever follows by it last has it.
+
+        Raises:
+            CandlewickError: when an argument is not allowed, or there is no broker.
+        """
+        selection, span = Selection.of(market, symbols, interval), checked_span(start, None)
+        chosen = self._one_market(selection)
+        state = None
+        if name is not None:
+            with self._answering():
+                state = FollowerState(self.settings, self._broker(), chosen, checked_name(name))
+        delivered = None if state is None else state.delivered
+        if delivered is None:
+            delivered = Delivered(self._beginning(selection, span))
+            if state is not None:
+                state.begin(delivered.beginning)
+        return Follow(self._feed(chosen, selection, delivered), state)
+
+    def cross_sections(
+        self, market: str, symbols: Names = None, interval: str = "1m", start: Time = None, *, deadline: float = 30.0
+    ) -> Iterator[CrossSection]:
+        """Of each close time the candles of all series at once, as soon as all are there, for ever.
+
+        A series counts as soon as it is recorded; one that the exchange does not have a candle of is not waited for.
+
+        Example:
+            >>> for section in rec.cross_sections("usdt_futures", "*USDT", "1h"):
+            ...     print(section.time, section.frame["close"].median(), section.missing)
+
+        Args:
+            market: one market.
+            symbols: as in ``follow``.
+            interval: one interval.
+            start: first open time; None: the closes from now on.
+            deadline: seconds of the exchange's time after a close at which what is there is handed over, with the
+                names of what is missing.
+
+        Raises:
+            CandlewickError: when an argument is not allowed, or there is no broker.
+        """
+        selection, span = Selection.of(market, symbols, interval), checked_span(start, None)
+        chosen, beginning = self._one_market(selection), self._beginning(selection, span)
+        assert selection.interval is not None  # noqa: S101 # it was given
+        open_ms = selection.interval.floor(beginning.time_ms)
+        if open_ms < beginning.time_ms and beginning.is_open:
+            open_ms = selection.interval.end(open_ms)
+        feed = self._feed(chosen, selection, Delivered(beginning))
+        clock = self.clock(chosen)
+        sections = Sections(selection.interval, selection.interval.end(open_ms), round(deadline * 1000), clock)
+        return (section for batch in feed.batches() for section in sections.take(batch))
+
     def source(self, market: Market) -> str:
         """Which exchange a market's candles come from; an empty text for Binance."""
         return shown(self._dataset.sources(market))
-
-    def _chosen(self, reader: JoinedReader, selection: Selection) -> list[Series]:
-        if selection.is_one and selection.interval is not None:
-            return [Series(selection.markets[0], selection.symbols[0], selection.interval)]
-        self._dataset.check_exists()
-        return selection.of_those(reader.series(), str(self.settings.data.folder))
-
-    def _reader(self, selection: Selection, *, stored_only: bool = False) -> JoinedReader:
-        """The dataset, and what is published besides in the selection's markets; the broker is asked now."""
-        found: dict[Market, UnstoredEntries] = {}
-        if self._client is not None and not stored_only:
-            try:
-                for market in selection.markets or Market:
-                    self._check_source(self._client, market)
-                    found[market] = self._entries(self._client, market)
-                    found[market].look()
-                self._has_warned = False
-            except (RedisError, *CONNECTION_ERRORS) as error:
-                self._dataset.check_exists()
-                found = {}
-                self._warn(error)
-        return JoinedReader(self._dataset, found)
-
-    def _entries(self, client: SyncClient, market: Market) -> UnstoredEntries:
-        with self._mutex:
-            new = UnstoredEntries(client, self._keys, market, self.settings.writer.group)
-            return self._unstored.setdefault(market, new)
-
-    def _check_source(self, client: SyncClient, market: Market) -> None:
-        """Candles of two exchanges never mix unnoticed, in what is read as in what is stored."""
-        stored, published = self._dataset.sources(market), sources_of(client, self._keys, market)
-        if stored and published and not set(stored) & set(published):
-            raise SourceError(
-                f"{self.settings.data.folder} has candles of {market} from {' and '.join(stored)}, and "
-                f"{broker_name(self.settings)} those from {' and '.join(published)}: this is another recording's broker"
-            )
-
-    def _warn(self, error: BaseException) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            reason = f"does not answer ({error})" if self.settings.broker.url else "does not run"
-            text = f"{broker_name(self.settings)} {reason}: stored candles only"
-            warnings.warn(text, StoredOnlyWarning, stacklevel=4)
-
-
-class _Question:
-    """How each series is read."""
-
-    def __init__(
-        self,
-        reader: JoinedReader,
-        span: Span,
-        names: Sequence[str],
-        tail: int | None,
-        target: Target | None,
-        incomplete: str,
-        in_parts: bool,
-    ) -> None:
-        self._reader = reader
-        self._span = span
-        self._names = names
-        self._tail = tail
-        self._target = target
-        self._incomplete = incomplete
-        self._in_parts = in_parts
-
-    def tables(self, series: Series) -> Iterator[pa.Table]:
-        """A series' tables, one at least."""
-        if self._target is not None:
-            yield from map(self._table, self._resampled(series, self._target))
-        elif self._tail is not None:
-            rows = self._reader.last_rows(series, self._tail, *self._span)
-            yield arrow_table(rows, Target(series.interval).ends(rows.times)).select([*_TIMES, *self._names])
-        elif self._in_parts:
-            yield from self._reader.tables(series, *self._span, self._names)
-        else:
-            yield self._reader.table(series, *self._span, self._names)
-
-    def _resampled(self, series: Series, target: Target) -> Iterator[Resampled]:
-        target.check(series.interval)
-        metadata = self._reader.metadata(series)
-        span = Span(_moved(target.ceil, self._span.begin_ms), _moved(target.ceil, self._span.end_ms))
-        if self._tail is not None:
-            count = (self._tail + 2) * (target.interval.typical_ms * 2 // series.interval.typical_ms)
-            rows = self._reader.last_rows(series, count, *span)
-            made = resample(rows, series.interval, target, metadata.absent)
-            kept = made.is_complete if self._incomplete == DROP else np.ones(len(made.rows), np.bool_)
-            yield _last(_only(made, kept), self._tail)
-        elif self._in_parts:
-            parts = self._reader.parts(series, *span)
-            yield from resample_parts(parts, series.interval, target, metadata.absent)
-        else:
-            yield resample(self._reader.rows(series, *span), series.interval, target, metadata.absent)
-
-    def _table(self, made: Resampled) -> pa.Table:
-        assert self._target is not None  # noqa: S101 # it is what was made
-        if self._incomplete == DROP:
-            made = _only(made, made.is_complete)
-        table = arrow_table(made.rows, self._target.ends(made.rows.times)).select([*_TIMES, *self._names])
-        return table.append_column(COMPLETE_COLUMN, pa.array(made.is_complete)) if self._incomplete == MARK else table
-
-
-_TIMES = (INDEX_COLUMN, TIME_COLUMN)
-
-
-def _only(made: Resampled, kept: "np.ndarray[Any, np.dtype[np.bool_]]") -> Resampled:
-    return Resampled(Rows(made.rows.times[kept], made.rows.values[:, kept]), made.is_complete[kept])
-
-
-def _last(made: Resampled, count: int) -> Resampled:
-    return Resampled(made.rows.last(count), made.is_complete[-count:])
-
-
-def _moved(move: Any, time_ms: int) -> int:
-    """A time moved to a candle's open time, where there is any time at all."""
-    return time_ms if abs(time_ms) >= _NO_TIME_MS else int(move(time_ms))
-
-
-_NO_TIME_MS = 2**62

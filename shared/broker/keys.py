@@ -25,13 +25,14 @@ class Keys:
 
     | key | kind | written by | read by |
     |---|---|---|---|
-    | candles | stream | producers; ``dead-letters requeue`` | writers (group), refill, replay, verify, ``status`` |
+    | candles | stream | producers; ``dead-letters requeue`` | writers (group), refill, replay, verify, readers |
     | dead_letters | stream | writers; ``dead-letters requeue``, ``drop`` | ``dead-letters``, ``status`` |
     | checkpoints | hash | producers | producers when a series is new, ``symbols`` |
     | stored | hash | writers; producers ask (``ASKED``) | producers: new series, a lost stream |
     | symbols | hash | ``candlewick symbols`` | producers, ``symbols`` |
     | crash_count | hash | one writer | the same writer |
     | sources | string, a source a line | producers, writers, whoever is first | producers, writers, replay |
+    | follower | hash | ``follow`` with a name | the same |
     | heartbeat | string that expires | every process its own | ``status``, ``health`` |
     """
 
@@ -64,6 +65,10 @@ class Keys:
     def sources(self, market: Market) -> str:
         """Which exchange a market's candles come from (``shared.broker.sources``)."""
         return f"{self.prefix}:sources:{{{market}}}"
+
+    def follower(self, market: Market, name: str) -> str:
+        """Hash of what a named follower was given (``candlewick.recording.follower_state``)."""
+        return f"{self.prefix}:follower:{{{market}}}:{name}"
 
     def heartbeat(self, role: str, name: str) -> str:
         """What one living process says of itself: JSON."""

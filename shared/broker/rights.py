@@ -8,7 +8,7 @@ COMMANDS = (
     *("del", "exists", "expire", "get", "hdel", "hget", "hgetall", "hincrby", "hkeys", "hmget", "hset"),
     *("hsetnx", "info", "ping", "scan", "set", "time", "multi", "exec", "discard", "watch", "unwatch"),
     *("xack", "xadd", "xautoclaim", "xdel", "xgroup|create", "xinfo|groups", "xinfo|stream", "xlen", "xpending"),
-    *("xrange", "xreadgroup", "xtrim"),
+    *("xrange", "xread", "xreadgroup", "xrevrange", "xtrim"),
 )
 """As an access control list names them, subcommands behind ``|``."""
 

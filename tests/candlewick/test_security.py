@@ -186,7 +186,7 @@ def test_a_user_with_exactly_the_listed_rights_can_do_everything(
     before = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
     up = start("up")
     wait_until(lambda: stored(tmp_path / "data") > 3, 60)
-    for line in ("status", "health writer", "symbols add spot ETHUSDT", "symbols list"):
+    for line in ("status", "health writer", "symbols add spot ETHUSDT", "symbols list", "follow spot -n 1 --name me"):
         assert candlewick(*line.split()).returncode in (0, 1), line
     letters = json.loads(candlewick("dead-letters", "list", "--json").stdout)
     for command in ("requeue", "drop"):

@@ -53,6 +53,10 @@ class Recorded:
     def acknowledge(self, ids: Sequence[bytes], market: Market = Market.USDT_FUTURES) -> None:
         self._client.xack(self._keys.candles(market), GROUP, *ids)
 
+    def trim_to_the_last(self, market: Market = Market.USDT_FUTURES) -> None:
+        """Only the newest entry stays in the stream."""
+        self._client.xtrim(self._keys.candles(market), maxlen=1, approximate=False)
+
     def say_source(self, source: str, market: Market = Market.USDT_FUTURES) -> None:
         """The broker's candles are this exchange's."""
         self._client.set(self._keys.sources(market), source)
