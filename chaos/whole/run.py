@@ -103,7 +103,9 @@ def _settle(pipeline: Pipeline, faults: Faults, horizon_ms: int, outcome: Outcom
 
     def complete() -> bool:
         faults.keep_alive()
-        return pipeline.is_complete(horizon_ms)
+        parts = (*pipeline.producers, *pipeline.writers)  # one that was killed at last comes back first
+        is_alive = all(part.process is not None and part.process.poll() is None for part in parts)
+        return is_alive and pipeline.is_complete(horizon_ms)
 
     def drained() -> bool:
         faults.keep_alive()
