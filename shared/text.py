@@ -6,6 +6,7 @@ inside a list or an object.
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 _LOGIN = re.compile(r"(?<=://)[^/@\s]*@")  # in an address
 
@@ -29,6 +30,12 @@ def printable(value: object, max_characters: int | None = 200) -> str:
 def without_passwords(text: str) -> str:
     """A text whose addresses tell neither user nor password."""
     return _LOGIN.sub("***@", text)
+
+
+def decimal_text(value: float) -> str:
+    """The shortest decimal that leads back to a float64, without an exponent."""
+    text = format(Decimal(repr(value)), "f")
+    return text.removesuffix(".0")
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

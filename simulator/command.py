@@ -125,7 +125,7 @@ def simulate(
         ],
     )
     configure_logging("simulator", log_level or "INFO")
-    asyncio.run(_serve(Simulator(options), exit_at_end=exit_at_end))
+    asyncio.run(serve(Simulator(options), exit_at_end=exit_at_end))
 
 
 def parse_speed(text: str) -> float | None:
@@ -177,7 +177,7 @@ def parse_listing(text: str) -> tuple[Market, str, int]:
     return parse_market(market), parse_symbol(symbol), time_ms
 
 
-async def _serve(exchange: "Simulator", *, exit_at_end: bool) -> None:
+async def serve(exchange: "Simulator", *, exit_at_end: bool) -> None:
     """Serve until SIGTERM or Ctrl-C, or until the data ends if ``exit_at_end``."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -195,7 +195,7 @@ def _below(audited: "SeriesAudit") -> list[str]:
 
 def _render_comparisons(compared: "Iterable[Comparison]") -> list[str]:
     """What was found different, for a terminal."""
-    from candlewick.cli.tables import decimal_text
+    from shared.text import decimal_text
 
     lines = []
     for comparison in compared:

@@ -124,7 +124,7 @@ def _handing_over(
         words = shlex.split(command)
         yield lambda candles: _run(words, candles)
     elif output is None:
-        yield _print
+        yield print_candles
     else:
         try:
             with output.open("ab") as file:
@@ -151,7 +151,8 @@ def _line(candle: "FollowedCandle") -> bytes:
     return orjson.dumps(candle.as_dict(), option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
-def _print(candles: "Sequence[FollowedCandle]") -> None:
+def print_candles(candles: "Sequence[FollowedCandle]") -> None:
+    """Print candles as lines of JSON."""
     sys.stdout.buffer.writelines(map(_line, candles))
     sys.stdout.buffer.flush()
 

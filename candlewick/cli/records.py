@@ -204,36 +204,6 @@ def _write_file(form: str, tables: "Iterable[pa.Table]", output: Path) -> int:
     return count
 
 
-def replay(
-    into: Annotated[Path, typer.Option("--into", help="Folder for the new store; not the one that is recorded to.")],
-    market: options.MarketOrAll = None,
-    symbols: options.OnlySymbols = None,
-    interval: options.OnlyInterval = None,
-    start: options.From = None,
-    end: options.To = None,
-    config: options.Config = None,
-    data: options.Data = None,
-    broker: options.Broker = None,
-) -> None:
-    """Read the retained streams again and write the same store anew."""
-    from consumer.recovery.replay import Selection
-    from consumer.recovery.replay import replay as run
-    from shared.errors import SettingsError
-
-    options.check_range(start, end)
-    settings, *_ = options.settings_and_flags(config, data, broker)
-    if into.resolve().is_relative_to(settings.data.folder.resolve()):
-        raise SettingsError(f"{into} is in the data folder that is recorded to: replay into another one")
-    with options.broker_connection(config, data, broker) as (client, keys):
-        done = run(client, keys, into, Selection(market, frozenset(symbols or ()), interval, start, end))
-    print(
-        f"{counted(done.candles, 'candle')} of {done.series} series from {counted(done.entries, 'entry', 'entries')} "
-        f"into {into / 'candles'}" + (f"; {done.unreadable} entries could not be read" if done.unreadable else "")
-    )
-    if done.conflicts:
-        print(f"two different candles met {counted(done.conflicts, 'time')}: the one with more trades stays")
-
-
 def compact(
     market: options.MarketOrAll = None,
     symbols: options.OnlySymbols = None,
@@ -261,4 +231,4 @@ def compact(
     raise typer.Exit(1 if failures else 0)
 
 
-COMMANDS: tuple[Callable[..., Any], ...] = (ls, read, replay, compact)
+COMMANDS: tuple[Callable[..., Any], ...] = (ls, read, compact)

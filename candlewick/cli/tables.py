@@ -7,7 +7,6 @@ left out, from the last on, and named.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from itertools import groupby
 from math import isnan
 from typing import Any
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from candlewick.cli.columns import columns, fitting
 from consumer.storage.table import TIME_COLUMN, numbers
+from shared.text import decimal_text
 
 SHOWN_AT_EACH_END = 30
 _KINDS = (
@@ -105,12 +105,6 @@ def _align(texts: Sequence[list[str]], first: int, end: int) -> None:
     places = max((len(text.partition(".")[2]) for column in texts for text in column[first:end]), default=0)
     for column in texts if places else ():
         column[first:end] = [_padded(text, places) for text in column[first:end]]
-
-
-def decimal_text(value: float) -> str:
-    """The shortest decimal that leads back to a float64, without an exponent."""
-    text = format(Decimal(repr(value)), "f")
-    return text.removesuffix(".0")
 
 
 def _padded(text: str, places: int) -> str:

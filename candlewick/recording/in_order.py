@@ -53,16 +53,22 @@ def in_order(reader: JoinedReader, wanted: Mapping[Series, Span], max_rows: int 
     damaged.
     """
     ordered = sorted(wanted, key=lambda one: (one.market, one.symbol, one.interval.typical_ms))
-    edges = [edge for one in ordered if (edge := _edges(reader, one, wanted[one])) is not None]
-    if not edges:
+    edges = edges_of(reader, wanted)
+    if edges is None:
         return
-    at_ms, end_ms = min(edge.begin_ms for edge in edges), max(edge.end_ms for edge in edges)
+    at_ms, end_ms = edges
     a_second = sum(1000 / one.interval.typical_ms for one in ordered)  # rows
     step_ms = max(1000, int(max_rows / a_second) * 1000)
     while at_ms < end_ms:
         until_ms = min(at_ms + step_ms, end_ms)
         yield _slice(reader, ordered, wanted, Span(at_ms, until_ms))
         at_ms = until_ms
+
+
+def edges_of(reader: JoinedReader, wanted: Mapping[Series, Span]) -> Span | None:
+    """From where to where candles may end that ``in_order`` has; None where it has none. Reads no file."""
+    edges = [edge for one, span in wanted.items() if (edge := _edges(reader, one, span)) is not None]
+    return Span(min(edge.begin_ms for edge in edges), max(edge.end_ms for edge in edges)) if edges else None
 
 
 def _edges(reader: JoinedReader, series: Series, span: Span) -> Span | None:

@@ -6,18 +6,13 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from candlewick.recording.cross_sections import CrossSection, Sections
-from candlewick.recording.delivered import Delivered
-from candlewick.recording.follow import Follow
-from candlewick.recording.follower_state import FollowerState
+from candlewick.recording.again import Again
 from candlewick.recording.listing import gap_table, series_table
-from candlewick.recording.live_access import LiveAccess
 from candlewick.recording.query import (
     Names,
     Selection,
     Time,
     checked_incomplete,
-    checked_name,
     checked_span,
     checked_target,
 )
@@ -27,14 +22,14 @@ from shared.broker.client import broker_name
 from shared.candle import Series
 from shared.errors import CandlewickError
 from shared.market import Market
-from shared.source import shown
+from shared.source import Sources, shown
 from shared.text import counted
 
 Engine = Literal["pandas", "polars", "arrow", "duckdb"]
 Incomplete = Literal["drop", "mark", "keep"]
 
 
-class Recording(LiveAccess):
+class Recording(Again):
     """What was recorded, and is being recorded: read it, follow it, replay it.
 
     Reading joins stream and store: a candle is there as soon as it is published, and once. Without a broker only what
@@ -205,82 +200,10 @@ class Recording(LiveAccess):
         reader = self._reader(selection, stored_only=stored_only)
         return hand_over(gap_table(reader, self._chosen(reader, selection), span, self.settings.repair), engine)
 
-    def follow(
-        self,
-        market: str,
-        symbols: Names = None,
-        interval: str | None = None,
-        start: Time = None,
-        *,
-        name: str | None = None,
-    ) -> Follow:
-        """Candles for ever: from a time on, or from now on, then each as it is published. Plain or ``async for``.
-
-        Without a gap and without a repeat where history goes over into what is live. Of a series candles come in
-        order; one that was missing and is repaired comes then, marked ``late``. A series that is recorded later comes,
-        too. A reader that is slow holds nobody up. With a name it goes on where it stopped, whatever was started again
-        meanwhile; ``start`` counts the first time only. After a crash the last batch may come again, marked ``again``.
-
-        Example:
-            >>> for candle in rec.follow("usdt_futures", "*USDT", "1m", name="my-strategy"):
-            ...     print(candle.symbol, candle.candle_end_time, candle.close, candle.late)
-
-        Args:
-            market: one market.
-            symbols: a name, a pattern such as ``*USDT``, several of them, or all by default.
-            interval: one interval, or all by default.
-            start: first open time; None: candles that end from now on.
-            name: letters, digits, ``_``, ``.`` and ``-``; whoever follows by it last has it.
-
-        Raises:
-            CandlewickError: when an argument is not allowed, or there is no broker.
-        """
-        selection, span = Selection.of(market, symbols, interval), checked_span(start, None)
-        chosen = self._one_market(selection)
-        state = None
-        if name is not None:
-            with self._answering():
-                state = FollowerState(self.settings, self._broker(), chosen, checked_name(name))
-        delivered = None if state is None else state.delivered
-        if delivered is None:
-            delivered = Delivered(self._beginning(selection, span))
-            if state is not None:
-                state.begin(delivered.beginning)
-        return Follow(self._feed(chosen, selection, delivered), state)
-
-    def cross_sections(
-        self, market: str, symbols: Names = None, interval: str = "1m", start: Time = None, *, deadline: float = 30.0
-    ) -> Iterator[CrossSection]:
-        """Of each close time the candles of all series at once, as soon as all are there, for ever.
-
-        A series counts as soon as it is recorded; one that the exchange does not have a candle of is not waited for.
-
-        Example:
-            >>> for section in rec.cross_sections("usdt_futures", "*USDT", "1h"):
-            ...     print(section.time, section.frame["close"].median(), section.missing)
-
-        Args:
-            market: one market.
-            symbols: as in ``follow``.
-            interval: one interval.
-            start: first open time; None: the closes from now on.
-            deadline: seconds of the exchange's time after a close at which what is there is handed over, with the
-                names of what is missing.
-
-        Raises:
-            CandlewickError: when an argument is not allowed, or there is no broker.
-        """
-        selection, span = Selection.of(market, symbols, interval), checked_span(start, None)
-        chosen, beginning = self._one_market(selection), self._beginning(selection, span)
-        assert selection.interval is not None  # noqa: S101 # it was given
-        open_ms = selection.interval.floor(beginning.time_ms)
-        if open_ms < beginning.time_ms and beginning.is_open:
-            open_ms = selection.interval.end(open_ms)
-        feed = self._feed(chosen, selection, Delivered(beginning))
-        clock = self.clock(chosen)
-        sections = Sections(selection.interval, selection.interval.end(open_ms), round(deadline * 1000), clock)
-        return (section for batch in feed.batches() for section in sections.take(batch))
-
     def source(self, market: Market) -> str:
         """Which exchange a market's candles come from; an empty text for Binance."""
         return shown(self._dataset.sources(market))
+
+    def sources(self) -> dict[Market, Sources]:
+        """The same for all markets, by their names; empty for a market that nothing was recorded of."""
+        return {market: self._dataset.sources(market) for market in Market}

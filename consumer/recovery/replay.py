@@ -1,15 +1,18 @@
-"""Replay: what the streams retain, once more, into a new store.
+"""Replay into a new store: what the streams retain and what is stored, once more.
 
 It reads entries from the beginning without a consumer group, so it disturbs nobody, and writes them through the same
-stores as the writer. The same entries give the same rows.
+stores as the writer; then it adds what an old store has besides. The same candles give the same rows, in any order.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from consumer.dataset.dataset import ALWAYS_MS, Dataset
 from consumer.group.streams import retained
-from consumer.storage.candle_store import CandleStore
+from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.durable import Staging, make_folders
 from consumer.storage.layout import CANDLES, METADATA
 from consumer.storage.local import LocalStorage
@@ -35,18 +38,18 @@ class Selection:
     """Which candles; what is not named means all. Times are open times in UTC ms, ``end_ms`` is not included."""
 
     market: Market | None = None
-    symbols: frozenset[str] = frozenset()  # empty: all
+    symbols: frozenset[str] = frozenset()  # names, and patterns; empty: all
     interval: Interval | None = None
     start_ms: int | None = None
     end_ms: int | None = None
 
     def __contains__(self, item: Candle | SeriesFact) -> bool:
-        series = item.series
-        return (
-            (not self.symbols or series.symbol in self.symbols)
-            and self.interval in (None, series.interval)
-            and (isinstance(item, SeriesFact) or self._holds(item.open_time_ms))
-        )
+        return self.names(item.series) and (isinstance(item, SeriesFact) or self._holds(item.open_time_ms))
+
+    def names(self, series: Series) -> bool:
+        """Whether a series is meant, of whatever market."""
+        fits = not self.symbols or any(fnmatchcase(series.symbol, name) for name in self.symbols)
+        return fits and self.interval in (None, series.interval)
 
     def _holds(self, open_time_ms: int) -> bool:
         after = self.start_ms is None or open_time_ms >= self.start_ms
@@ -55,21 +58,27 @@ class Selection:
 
 @dataclass(slots=True)
 class Replayed:
-    """How many entries a replay read, and how many candles of how many series it wrote into how many files.
+    """How many entries a replay read, how many candles in them were selected, and how many rows of a store.
 
-    ``conflicts`` is how often two different candles met under one key.
+    They are of ``series`` series and changed ``files`` files. ``conflicts`` is how often two different ones met under a
+    key.
     """
 
     entries: int = 0
     candles: int = 0
+    rows: int = 0
     unreadable: int = 0
     series: int = 0
     files: int = 0
     conflicts: int = 0
 
 
-def replay(client: SyncClient, keys: Keys, into: Path, selection: Selection) -> Replayed:
-    """Write the selected retained candles into a folder that is new or empty, or add them to an earlier replay's.
+def replay(
+    client: SyncClient | None, keys: Keys, into: Path, selection: Selection, stored: Dataset | None = None
+) -> Replayed:
+    """Write what is selected of the streams and of a store into a folder that is new or empty, or an earlier replay's.
+
+    Without a client there are no streams, without ``stored`` there is no store.
 
     SettingsError when ``into`` holds something else, StoreError when the disk refuses, redis.RedisError when the broker
     is away.
@@ -78,51 +87,77 @@ def replay(client: SyncClient, keys: Keys, into: Path, selection: Selection) -> 
         raise SettingsError(f"{into} is not a folder")
     if into.is_dir() and any(path.name not in (CANDLES, METADATA, _STAGING) for path in into.iterdir()):
         raise SettingsError(f"{into} is neither empty nor an earlier replay's folder")
-    client.ping()
+    if client is not None:
+        client.ping()
     make_folders(into.absolute() / CANDLES)
     staging = Staging(into / _STAGING)
     try:
-        return _Replay(LocalStorage(into, staging, _LOCK_SECONDS)).run(client, keys, selection)
+        run = _Replay(LocalStorage(into, staging, _LOCK_SECONDS), selection)
+        if client is not None:
+            run.add_streams(client, keys)
+        if stored is not None:
+            run.add_store(stored)
+        return run.done
     finally:
         staging.remove()
 
 
 class _Replay:
-    """One replay on its way."""
+    """One replay on its way; ``done`` says how far."""
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: LocalStorage, selection: Selection) -> None:
+        self.done = Replayed()
+        self._selection = selection
         self._candles = CandleStore(storage, _CACHE_BYTES)
         self._metadata = MetadataStore(storage)
         self._sources = SourceStore(storage)
-        self._done = Replayed()
         self._seen: set[Series] = set()
         self._waiting: dict[Series, list[Candle]] = defaultdict(list)
 
-    def run(self, client: SyncClient, keys: Keys, selection: Selection) -> Replayed:
-        for market in Market if selection.market is None else (selection.market,):
+    @property
+    def _markets(self) -> Sequence[Market]:
+        return tuple(Market) if self._selection.market is None else (self._selection.market,)
+
+    def add_streams(self, client: SyncClient, keys: Keys) -> None:
+        for market in self._markets:
             if sources := sources_of(client, keys, market):
                 self._sources.add(market, sources)
             for item in retained(client, keys, market):
-                self._done.entries += 1
+                self.done.entries += 1
                 if item is None:
-                    self._done.unreadable += 1
-                elif item not in selection:
+                    self.done.unreadable += 1
+                elif item not in self._selection:
                     continue
                 elif isinstance(item, SeriesFact):
                     self._metadata.write(item.series, [item])
                 else:
-                    self._done.candles += 1
+                    self.done.candles += 1
                     self._waiting[item.series].append(item)
-                    if self._done.candles % _WRITE_AT == 0:
+                    if self.done.candles % _WRITE_AT == 0:
                         self._write()
             self._write()
-        self._done.series = len(self._seen)
-        return self._done
+
+    def add_store(self, stored: Dataset) -> None:
+        span = (self._selection.start_ms or -ALWAYS_MS, self._selection.end_ms or ALWAYS_MS)
+        for series in stored.series(with_metadata=True):
+            if series.market not in self._markets or not self._selection.names(series):
+                continue
+            if sources := stored.sources(series.market):
+                self._sources.add(series.market, sources)
+            metadata = stored.metadata(series)
+            if not metadata.is_empty:
+                self._metadata.write(series, metadata.facts(series))
+            for rows in stored.parts(series, *span) if stored.partitions(series) else ():
+                self.done.rows += len(rows)
+                self._note(series, self._candles.write_rows(series, rows))
 
     def _write(self) -> None:
         for series, candles in self._waiting.items():
-            written = self._candles.write(series, candles)
-            self._done.files += written.files
-            self._done.conflicts += len(written.conflicts)
-        self._seen.update(self._waiting)
+            self._note(series, self._candles.write(series, candles))
         self._waiting.clear()
+
+    def _note(self, series: Series, written: Written) -> None:
+        self.done.files += written.files
+        self.done.conflicts += len(written.conflicts)
+        self._seen.add(series)
+        self.done.series = len(self._seen)

@@ -8,7 +8,7 @@ ended. Facts are merged without regard to order (``shared.series_fact``), and th
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -67,6 +67,15 @@ class SeriesMetadata:
         Nobody promised to go on with a series that was only fetched.
         """
         return self.began_noted_ms > 0 and self.end_ms is None
+
+    def facts(self, series: Series) -> Iterator[SeriesFact]:
+        """Facts that merged give this metadata."""
+        if self.began_ms is not None:
+            yield SeriesFact(series, FactKind.BEGAN, self.began_ms, self.began_ms, self.began_noted_ms)
+        if self.ended_ms is not None:
+            yield SeriesFact(series, FactKind.ENDED, self.ended_ms, self.ended_ms, self.ended_noted_ms, self.reason)
+        for kind, spans in ((FactKind.ABSENT, self.absent), (FactKind.FETCHED, self.fetched)):
+            yield from (SeriesFact(series, kind, *span, 0) for span in spans)
 
     def merge(self, fact: SeriesFact) -> None:
         """Merge one fact; in any order and any number of times the result is the same."""

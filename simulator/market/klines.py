@@ -34,7 +34,7 @@ class Kline(NamedTuple):
 
 
 class KlineSource(Protocol):
-    """What both sources can tell."""
+    """What every source can tell."""
 
     @property
     def end_ms(self) -> int | None:
@@ -57,6 +57,14 @@ class KlineSource(Protocol):
 
         Those of holes may be among them: ``kline`` has none there.
         """
+
+
+class RecordedKlines(KlineSource, Protocol):
+    """Klines that were recorded."""
+
+    @property
+    def first_ms(self) -> int:
+        """The earliest open time of all."""
 
 
 class SyntheticSource:

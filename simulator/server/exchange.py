@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from pathlib import Path
 
 from shared.errors import CandlewickError
 from shared.interval import DAY_MS, utc
@@ -122,5 +123,5 @@ def _klines(options: SimulatorOptions) -> tuple[KlineSource, SyntheticSource | N
         return synthetic, synthetic, options.start_ms
     if options.faults.holes:
         log.warning("fault holes is for synthetic klines: recorded ones have the holes that they have")
-    recorded = RecordedSource(options.klines)
+    recorded = RecordedSource(options.klines) if isinstance(options.klines, Path) else options.klines
     return recorded, None, recorded.first_ms if options.start_ms is None else options.start_ms

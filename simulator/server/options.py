@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shared.market import Market
 from simulator.faults.model import Faults
+from simulator.market.klines import RecordedKlines
 from simulator.market.listings import ListingChange
 
 DEFAULT_SYMBOLS: dict[Market, tuple[str, ...]] = {
@@ -23,7 +24,7 @@ class SimulatorOptions:
         host: address to listen on.
         port: 0 takes a free one.
         seed: of the synthetic market and of its faults.
-        klines: folder of recorded klines to serve instead.
+        klines: recorded klines to serve instead, or a folder of them.
         speed: simulated seconds a real second; None: as fast as listeners read.
         start_ms: the exchange's time at its start; None: now, or the first recorded kline.
         end_ms: end of the synthetic market; None: never.
@@ -39,7 +40,7 @@ class SimulatorOptions:
     host: str = "127.0.0.1"
     port: int = 0
     seed: int = 1
-    klines: Path | None = None
+    klines: Path | RecordedKlines | None = None
     speed: float | None = 1.0
     start_ms: int | None = None
     end_ms: int | None = None

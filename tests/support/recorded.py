@@ -61,6 +61,16 @@ class Recorded:
         """The broker's candles are this exchange's."""
         self._client.set(self._keys.sources(market), source)
 
+    def unread(self, market: Market = Market.USDT_FUTURES) -> int:
+        """Entries that the group has not been given."""
+        stream = self._keys.candles(market)
+        (group,) = self._client.xinfo_groups(stream)
+        return len(self._client.xrange(stream, min=f"({group['last-delivered-id'].decode()}"))
+
+    def pending(self, market: Market = Market.USDT_FUTURES) -> int:
+        """Entries that are read and not acknowledged."""
+        return int(self._client.xpending(self._keys.candles(market), GROUP)["pending"])
+
     def empty_broker(self) -> None:
         for market in Market:
             self._client.delete(self._keys.candles(market))

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from candlewick.cli.export import export
-from candlewick.cli.tables import decimal_text, render, text_columns
+from candlewick.cli.tables import render, text_columns
 from consumer.storage.table import VALUE_COLUMNS, Rows, rows_from_candles, to_arrow
 from shared.candle import Series, checked_candle
 from shared.interval import Interval
 from shared.market import Market
+from shared.text import decimal_text
 from tests.support.candles import JUNE_30, MINUTE
 
 SHIB = ("0.00002761", "0.00002763", "0.00002759", "0.00002760", "8123456789.00", "224216.40737640")

@@ -22,3 +22,14 @@ def recorded(make_settings: Callable[..., Settings], client: Any, keys: Keys) ->
 def recording(recorded: Recorded) -> Iterator[Recording]:
     with Recording(recorded.settings) as recording:
         yield recording
+
+
+@pytest.fixture
+def environment(recorded: Recorded) -> dict[str, str]:
+    """Where a command finds the test's recording."""
+    broker = recorded.settings.broker
+    return {
+        "CANDLEWICK_BROKER_URL": broker.url,
+        "CANDLEWICK_BROKER_PREFIX": broker.prefix,
+        "CANDLEWICK_DATA_FOLDER": str(recorded.settings.data.folder),
+    }

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
@@ -17,17 +15,6 @@ from tests.support.recorded import Recorded, began, minutes
 from tests.support.waiting import wait_until
 
 ETH = Series(Market.USDT_FUTURES, "ETHUSDT", Interval.M1)
-
-
-@pytest.fixture
-def environment(recorded: Recorded) -> dict[str, str]:
-    """Where a command finds the test's recording."""
-    broker = recorded.settings.broker
-    return {
-        "CANDLEWICK_BROKER_URL": broker.url,
-        "CANDLEWICK_BROKER_PREFIX": broker.prefix,
-        "CANDLEWICK_DATA_FOLDER": str(recorded.settings.data.folder),
-    }
 
 
 def minutes_of(path: Path) -> list[int]:
@@ -56,7 +43,7 @@ def test_a_file_has_each_candle_once_however_often_its_follower_is_killed(
         with output.open("ab") as file:
             file.write(b'{"candle_begin_time": "half a li')
     following = start(*arguments, **environment)
-    wait_until(lambda: len(minutes_of(output)) == expected, 60)
+    wait_until(lambda: len(minutes_of(output)) == expected and output.read_text().endswith("\n"), 60)
     following.send_signal(signal.SIGTERM)
     following.wait(10)
     assert minutes_of(output) == list(range(expected))
