@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from consumer.dataset.compactor import Compactor
 from consumer.dataset.dataset import Dataset
 from consumer.group.batch import Batch
 from consumer.group.reader import EntryReader
@@ -59,6 +60,7 @@ _READ_COUNT = 2000
 _TRIM_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0  # between two looks whether a producer asks what is on disk
 _REFILL_SECONDS = 2.0  # between two looks at what was quarantined
+_COMPACT_SECONDS = 3600.0  # between two looks for months that are over
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
 
@@ -92,6 +94,7 @@ class Writer:
         candles = CandleStore(storage, writer.cache_mb * 2**20, quarantines=True)
         self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), writer.threads)
         self._refiller = Refiller(settings, self._flusher)
+        self._compactor = Compactor(storage)
         self._keys = Keys(settings.broker.prefix)
         timeout_seconds = max(settings.broker.timeout_seconds, 2.5 * block_ms / 1000)
         self._client = sync_client(settings, timeout_seconds=timeout_seconds)
@@ -109,7 +112,7 @@ class Writer:
         )
         self._journal = Journal(writer.log_candles, clock)
         self._beat_timer, self._trim_timer = Timer(BEAT_SECONDS), Timer(_TRIM_SECONDS)
-        self._answer_timer = Timer(_ANSWER_SECONDS)
+        self._answer_timer, self._compact_timer = Timer(_ANSWER_SECONDS), Timer(_COMPACT_SECONDS)
         self._claim_timer, self._refill_timer = Timer(writer.claim_seconds / 2), Timer(_REFILL_SECONDS)
         self._one_by_one = self._stopping = False
 
@@ -128,6 +131,7 @@ class Writer:
         """Let go of connections, threads and the staging folder; what is being written is waited for."""
         self._flusher.close()
         self._refiller.close()
+        self._compactor.close()
         self._client.close()
         self._staging.close()
 
@@ -259,6 +263,8 @@ class Writer:
             self._stored.answer(now)
         if self._refill_timer.ring(now):
             self._refiller.start()
+        if self._settings.writer.compact and self._compact_timer.ring(now):
+            self._compactor.start()
         self._beat()
 
     def _beat(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from candlewick.cli import audit, exchange, following, history, processes, records, replaying, symbols
+from candlewick.cli import audit, exchange, exporting, following, history, processes, records, replaying, symbols
 from candlewick.cli import dead_letters as letters
 from candlewick.up.child import COMMAND, watch_supervisor
 from shared.errors import CandlewickError
@@ -28,7 +28,15 @@ _PANELS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
     ("Record", processes.COMMANDS),
     (
         "Look at what was recorded",
-        (records.ls, records.read, *following.COMMANDS, *audit.COMMANDS, *replaying.COMMANDS, records.compact),
+        (
+            records.ls,
+            records.read,
+            *following.COMMANDS,
+            *audit.COMMANDS,
+            *replaying.COMMANDS,
+            *exporting.COMMANDS,
+            records.compact,
+        ),
     ),
     ("Mend", history.COMMANDS),
     ("Look at the exchange, or do without it", exchange.COMMANDS),

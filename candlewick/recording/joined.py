@@ -97,6 +97,12 @@ class JoinedReader:
         """``table`` as rows."""
         return from_arrow(self.table(series, start_ms, end_ms))
 
+    def has_any(self, series: Series, start_ms: int, end_ms: int) -> bool:
+        """Whether a series has files or entries that may hold candles of a range. Reads no file."""
+        files = self.dataset.partitions(series)
+        in_files = any(file.span.begin_ms < end_ms and file.span.end_ms > start_ms for file in files)
+        return in_files or len(self._new(series, start_ms, end_ms)) > 0
+
     def rows_if_any(self, series: Series, start_ms: int, end_ms: int) -> Rows | None:
         """``rows``; None where there are none, also of a series that was never recorded."""
         if not len(self._new(series, start_ms, end_ms)) and not self._is_stored(series):

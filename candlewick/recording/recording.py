@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from candlewick.recording.again import Again
+from candlewick.recording.export import Exported, exported
+from candlewick.recording.layouts import LAYOUTS
 from candlewick.recording.listing import gap_table, series_table
 from candlewick.recording.query import (
     Names,
@@ -199,6 +202,43 @@ class Recording(Again):
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         reader = self._reader(selection, stored_only=stored_only)
         return hand_over(gap_table(reader, self._chosen(reader, selection), span, self.settings.repair), engine)
+
+    def export(
+        self,
+        folder: str | Path,
+        market: Names = None,
+        symbols: Names = None,
+        interval: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        layout: str = "hive",
+        stored_only: bool = False,
+    ) -> Iterator[Exported]:
+        """Write series as other tools keep candles, a series a step, in place of an earlier export.
+
+        Args:
+            folder: where to.
+            market: one market, several, or all by default.
+            symbols: a name, a pattern such as ``*USDT``, several of them, or all by default.
+            interval: one interval, or all by default.
+            start: first open time.
+            end: open time to stop before.
+            layout: ``single``, ``freqtrade``, ``nautilus`` or ``hive`` (``candlewick.recording.layouts``).
+            stored_only: leave out what is not on disk yet.
+
+        Yields:
+            For each series how many rows were written, or why not. Nothing is written until this is iterated over.
+
+        Raises:
+            CandlewickError: when an argument is not allowed, or names what was never recorded.
+        """
+        selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
+        if layout not in LAYOUTS:
+            raise CandlewickError(f"layout {layout!r} is not known: {', '.join(LAYOUTS)}")
+        reader = self._reader(selection, stored_only=stored_only)
+        chosen = self._chosen(reader, selection)
+        return (exported(LAYOUTS[layout], Path(folder), series, reader, span, len(chosen)) for series in chosen)
 
     def source(self, market: Market) -> str:
         """Which exchange a market's candles come from; an empty text for Binance."""

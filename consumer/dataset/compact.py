@@ -7,8 +7,9 @@ month's file new), synced, and swapped with the series' folder in one step: ``re
 
 For one reader that is not enough: Arrow lists a folder, then looks at each name again, and leaves out without a word
 what is gone by then. A plain ``pandas.read_parquet`` in that instant would miss the month (seen; docs/decisions.md,
-"Joining months"); ``candlewick.read_candles`` starts again instead. So the writer never joins files by itself: every
-other change replaces one file under one name, where no reader can be wrong.
+"The writer joins files only when it is told to"); ``candlewick.open()`` reads again instead. So it is done when the
+user says so: by the command, or by the setting ``writer.compact``. Every other change replaces one file under one name,
+where no reader can be wrong.
 """
 
 import ctypes
@@ -83,13 +84,16 @@ def compact(storage: LocalStorage, series: Iterable[Series]) -> Compacted:
 def closed_months(dataset: Dataset, series: Series) -> list[str]:
     """File names of the months of a series that are over and still lie in small files, oldest first.
 
-    What is over is told by the series' own newest candle, never by a clock.
+    What is over is told by the series' own newest candle, never by a clock; of a series that has ended all is.
     """
     partitions = dataset.partitions(series)
     if not partitions or period_of(series.interval) not in (Period.HOUR, Period.DAY):
         return []
     newest = dataset.partition(partitions[-1])
-    closed_before = Interval.MONTH.floor(int(newest.times[-1]) - GRACE_MS) if newest is not None and len(newest) else 0
+    last_ms = int(newest.times[-1]) if newest is not None and len(newest) else 0
+    closed_before = Interval.MONTH.floor(last_ms - GRACE_MS)
+    if dataset.metadata(series).end_ms is not None:
+        closed_before = Interval.MONTH.end(Interval.MONTH.floor(last_ms))
     months = {
         part.name: partition_name(Period.MONTH, part.span.begin_ms)
         for part in partitions

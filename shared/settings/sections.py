@@ -194,6 +194,9 @@ class WriterSettings(Section):
     lock_timeout_seconds: Seconds = Field(
         0.25, description="longest wait for another writer's lock on a series before the others go on"
     )
+    compact: bool = Field(
+        False, description="join the small files of months that are over by itself; read docs/decisions.md before"
+    )
     log_candles: Annotated[int, Field(ge=0)] = Field(
         20, description="a flush of more candles logs one summary instead of a line a candle"
     )

@@ -4,7 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +17,12 @@ from consumer.storage.layout import series_folder
 from shared.candle import Series
 from shared.interval import DAY_MS, Interval
 from shared.market import Market
+from shared.series_fact import FactKind, SeriesFact
+from shared.settings.model import Settings
 from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
 from tests.support.stores import DataFolder
+from tests.support.waiting import wait_until
+from tests.support.writing import writing
 
 
 @pytest.fixture
@@ -75,6 +79,26 @@ def test_a_month_is_over_when_its_series_has_a_candle_two_days_after_it(store: D
     assert closed_months(store.dataset, BTC) == []
     store.write(BTC, [make_candle(BTC, JUNE_30 + 3 * DAY_MS)])
     assert closed_months(store.dataset, BTC) == ["2024-06.parquet"]
+
+
+def test_of_a_series_that_has_ended_the_last_month_is_over_too(store: DataFolder) -> None:
+    before = fill(store)
+    end = JUNE_30 + 5 * DAY_MS
+    store.metadata.write(BTC, [SeriesFact(BTC, FactKind.ENDED, end, end, end)])
+    assert closed_months(store.dataset, BTC) == ["2024-06.parquet", "2024-07.parquet"]
+    assert join_all(store) == 8
+    assert names(store) == ["2024-06.parquet", "2024-07.parquet"]
+    pd.testing.assert_frame_equal(pd.read_parquet(store.root / series_folder(BTC)), before)
+
+
+def test_a_writer_that_is_told_to_joins_what_is_over_by_itself(
+    store: DataFolder, make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    before = fill(store)
+    with writing(make_settings(data={"folder": tmp_path}, writer={"compact": True})):
+        wait_until(lambda: names(store)[0] == "2024-06.parquet", 30)
+    assert len(names(store)) == 4
+    pd.testing.assert_frame_equal(pd.read_parquet(store.root / series_folder(BTC)), before)
 
 
 def test_intervals_whose_files_are_months_or_years_are_left_as_they_are(store: DataFolder) -> None:
