@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import disk, export, frames, market, publish, repair
+from bench import disk, export, frames, latency, market, publish, reading, repair
 from bench.result import Result
 
 BENCHMARKS = {
@@ -15,6 +15,8 @@ BENCHMARKS = {
     "repair": repair.run,
     "market": market.run,
     "export": export.run,
+    "reading": reading.run,
+    "latency": latency.run,
 }
 
 

@@ -6,26 +6,20 @@ the start is left out.
 """
 
 import json
-import os
-import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from bench.result import Result
+from bench.whole_market import COMMAND, recorded_market
 
 _SYMBOLS = 1600
 _SPEED = 4
 _FIRST_MINUTE, _LAST_MINUTE = 1, 4
 _PATIENCE_SECONDS = 180
-_COMMAND = [sys.executable, "-P", "-m", "candlewick"]
 
 
 class _Sample(NamedTuple):
@@ -37,26 +31,10 @@ class _Sample(NamedTuple):
 
 def run() -> list[Result]:
     """Record until four minutes of every symbol are on disk."""
-    folder = Path(tempfile.mkdtemp(prefix="cw-", dir=Path.cwd()))
-    record = json.dumps([{"market": "spot", "symbols": ["*"], "intervals": ["1m"]}])
-    environment = os.environ | {"CANDLEWICK_RECORD": record, "CANDLEWICK_LOG_LEVEL": "ERROR"}
-    listed = "spot:" + ",".join(f"S{number}USDT" for number in range(_SYMBOLS))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
-        simulator = subprocess.Popen(
-            [*_COMMAND, "simulate", "--port", "0", "--speed", str(_SPEED), "--symbols", listed, "--log-level", "ERROR"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(_end, simulator)
-        assert simulator.stdout is not None  # noqa: S101 # it is a pipe
-        address = simulator.stdout.readline().rpartition(" ")[2].strip()
-        flags = ["--simulator", address, "--data", str(folder / "data")]
-        up = subprocess.Popen([*_COMMAND, "up", *flags], env=environment)
-        stack.callback(_end, up)
-        first = _watch(up.pid, folder / "data", _FIRST_MINUTE * _SYMBOLS)
-        last = _watch(up.pid, folder / "data", _LAST_MINUTE * _SYMBOLS)
-        peaks = {name: _peak_mb(process.pid) for name, process in _processes(up.pid, folder / "data").items()}
+    with recorded_market(_SYMBOLS, _SPEED) as (up, data):
+        first = _watch(up.pid, data, _FIRST_MINUTE * _SYMBOLS)
+        last = _watch(up.pid, data, _LAST_MINUTE * _SYMBOLS)
+        peaks = {name: _peak_mb(process.pid) for name, process in _processes(up.pid, data).items()}
     minutes = (last.at - first.at) * _SPEED / 60
     name = f'"*" of {_SYMBOLS:,} symbols'
     return [
@@ -78,7 +56,7 @@ def _watch(pid: int, data: Path, rows: int) -> _Sample:
 
 
 def _rows(data: Path) -> int:
-    command = [*_COMMAND, "status", "--json", "--data", str(data)]
+    command = [*COMMAND, "status", "--json", "--data", str(data)]
     status = subprocess.run(command, capture_output=True, check=True)
     return int(json.loads(status.stdout)["store"]["rows"])
 
@@ -98,10 +76,3 @@ def _peak_mb(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def _end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGTERM)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

@@ -43,7 +43,7 @@ def files_damaged(settings: Settings, pid: int) -> None:
     path = max((embedded_folder(settings) / "appendonlydir").glob("*.incr.aof"), key=lambda file: file.stat().st_size)
     content = bytearray(path.read_bytes())
     at = len(content) // 2
-    content[at : at + 64] = bytes(64)
+    content[at : at + 2048] = bytes(2048)  # longer than any value, in which zeros would be nobody's business
     path.write_bytes(content)
     os.kill(pid, signal.SIGKILL)
 

@@ -59,7 +59,7 @@ def test_what_is_recorded_is_audited_read_and_shown(
             done = candlewick(*command, **locale)
             assert NAME in done.stdout, done
             assert done.stderr == ""
-        shown = candlewick("read", "usdt_futures", NAME, "1m", "--tail", "1", **locale)
+        shown = candlewick("read", "usdt_futures", NAME, "1m", "--tail", "1", "--stored-only", **locale)
         assert (shown.returncode, shown.stderr) == (0, "")
     code = f"import candlewick; print(len(candlewick.read_candles('usdt_futures', {NAME!a}, '1m', data='data')))"
     done = subprocess.run(
