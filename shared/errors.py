@@ -21,6 +21,10 @@ class BrokerError(CandlewickError):
     """The broker cannot be used as it is: wrong policy, wrong password, wrong kind of server."""
 
 
+class BrokerAwayError(BrokerError):
+    """The broker does not answer; the same call may succeed later."""
+
+
 class ReplicaError(BrokerError):
     """The address leads to a read-only replica: for good, or for the moment of a fail-over."""
 

@@ -1,9 +1,11 @@
 """Commands that go on: follow what is recorded, and wait for the last close to be complete."""
 
+import fcntl
 import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from candlewick.cli import options
-from shared.errors import CandlewickError
+from shared.errors import BrokerAwayError, CandlewickError
 from shared.text import counted, listed
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def follow(
 ) -> None:
     """Print every candle as a line of JSON: from a time on, or from now on, each as it is published.
 
-    One that was missing and is repaired comes late, and says so.
+    One that was missing and is repaired comes late, and says so. A broker that is away is waited for.
     """
     if forget:
         _forget(config, data, broker, market, name)
@@ -69,7 +71,7 @@ def follow(
     if output is not None and command is not None:
         raise CandlewickError("--output and --exec are two ways to hand candles over: choose one")
     with options.recording(config, data, broker) as rec:
-        following = rec.follow(market, symbols, interval, options.moment(start), name=name)
+        following = _patiently(lambda: rec.follow(market, symbols, interval, options.moment(start), name=name))
         with following, _handing_over(output, command, following) as deliver:
             following.in_batches(deliver, count=count, at_once=1 if command else None)
 
@@ -103,6 +105,21 @@ def wait(
     raise typer.Exit(0 if section.is_complete else 1)
 
 
+def _patiently(begin: "Callable[[], Follow]") -> "Follow":
+    """Begin, however long the broker is away."""
+    from shared.process.backoff import backoff
+
+    pauses, has_said = backoff(), False
+    while True:
+        try:
+            return begin()
+        except BrokerAwayError as error:
+            if not has_said:
+                print(f"candlewick: {error}; waiting for it", file=sys.stderr)
+            has_said = True
+            time.sleep(next(pauses))
+
+
 def _forget(config: Path | None, data: Path | None, broker: str | None, market: Any, name: str | None) -> None:
     from candlewick.recording.follower_state import forget_follower
 
@@ -121,18 +138,37 @@ def _handing_over(
 ) -> "Iterator[Callable[[Sequence[FollowedCandle]], int | None]]":
     """What hands a batch over; how long the output file is with it."""
     if command is not None:
-        words = shlex.split(command)
+        words = _words(command)
         yield lambda candles: _run(words, candles)
     elif output is None:
         yield print_candles
     else:
         try:
             with output.open("ab") as file:
+                _lock(file, output)
                 if following.state is not None:
                     _cut(file, following.state)
                 yield lambda candles: _append(file, candles)
         except OSError as error:
             raise CandlewickError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise CandlewickError(f"--exec {command!r} is no command: {error}") from None
+    if not words:
+        raise CandlewickError("--exec names no command")
+    return words
+
+
+def _lock(file: BinaryIO, output: Path) -> None:
+    """Hold a file against other followers for as long as it is open."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CandlewickError(f"{output} is being written by another follower") from None
 
 
 def _cut(file: BinaryIO, state: "FollowerState") -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from candlewick.recording.replay import Replay
 
 _KINDS = "parquet:DIR, stream:PREFIX, stdout or ws:PORT"
-_MAX = "max"
+_MAX, _MAX_SPEED = "max", 1_000_000
 
 
 def replay(
@@ -56,6 +56,8 @@ def replay(
     if (into is None) == (group is None):
         raise CandlewickError(f"name one of --into {_KINDS} and --group NAME")
     if group is not None:
+        if symbols or interval or end:
+            raise CandlewickError("a group is moved in a market's whole stream: --group takes MARKET and --from alone")
         from candlewick.cli.rewinding import rewind
 
         rewind(group, market, start, config, data, broker, dry_run=dry_run, yes=yes)
@@ -71,9 +73,12 @@ def replay(
             _serve(rec, question, int(target), pace, wait_for)
             return
         running = rec.replay(*question, speed=pace)
-        write = _to_stdout() if kind == "stdout" else _to_stream(rec, target)
-        with _shown(running, to_terminal=kind != "stdout"), _paused_by_signal(running):
-            count = _hand_out(running, write)
+        with (
+            options.broker_errors(rec.settings),
+            _shown(running, to_terminal=kind != "stdout"),
+            _paused_by_signal(running),
+        ):
+            count = _hand_out(running, _to_stdout() if kind == "stdout" else _to_stream(rec, target))
     print(f"{counted(count, 'candle')} replayed, {counted(running.gaps, 'gap')}", file=sys.stderr)
 
 
@@ -97,9 +102,12 @@ def _speed(text: str) -> float | None:
     if text == _MAX:
         return None
     try:
-        return float(text)
+        speed = float(text)
     except ValueError:
-        raise CandlewickError(f"speed {text!r} is neither a number above 0 nor max") from None
+        speed = 0.0
+    if not 0 < speed <= _MAX_SPEED:
+        raise CandlewickError(f"speed {text!r} is neither a number above 0 nor max")
+    return speed
 
 
 def _into_parquet(

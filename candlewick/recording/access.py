@@ -61,8 +61,10 @@ class Access:
     def _chosen(self, reader: JoinedReader, selection: Selection) -> list[Series]:
         if selection.is_one and selection.interval is not None:
             return [Series(selection.markets[0], selection.symbols[0], selection.interval)]
-        self._dataset.check_exists()
-        return selection.of_those(reader.series(), str(self.settings.data.folder))
+        every = reader.series()
+        if not every:
+            self._dataset.check_exists()
+        return selection.of_those(every, str(self.settings.data.folder))
 
     def _reader(self, selection: Selection, *, stored_only: bool = False) -> JoinedReader:
         """The dataset, and what is published besides in the selection's markets; the broker is asked now."""

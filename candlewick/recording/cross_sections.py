@@ -69,6 +69,11 @@ class MarketClock:
             self._newest = (event_time_ms, received_ms)
 
     @property
+    def event_ms(self) -> int | None:
+        """The newest event time, UTC ms; None while no candle was seen."""
+        return None if self._newest is None else self._newest[0]
+
+    @property
     def now_ms(self) -> int | None:
         """UTC ms; None while no candle was seen. Local clocks decide only how much has passed."""
         if self._newest is None:
@@ -103,6 +108,7 @@ class Sections:
         self._clock = clock
         self._metadata: dict[Series, SeriesMetadata] = {}
         self._sections: dict[int, _Section] = {}  # by open time
+        self._newest_ms = 0  # the newest close of all that arrived
 
     def take(self, batch: Batch) -> Iterator[CrossSection]:
         """Take in a batch; the sections that are over with it, in order."""
@@ -120,30 +126,33 @@ class Sections:
                 section.arrived[arrived.series.symbol] = arrived
                 if section.awaited is not None:
                     section.awaited.discard(arrived.series.symbol)
-        while (made := self._next(batch.caught_up_ms)) is not None:
-            yield made
+        now_ms = self._now_ms(batch)  # once: whoever takes a section may take his time
+        while self._is_over(batch.caught_up_ms, now_ms):
+            if (made := self._made()) is not None:
+                yield made
+
+    def _now_ms(self, batch: Batch) -> int:
+        """The exchange's time up to which everything was read: what still waits in the stream is not late."""
+        self._newest_ms = max([self._newest_ms, *(arrived.end_time_ms for arrived in batch.candles)])
+        if batch.caught_up_ms is not None:
+            return max(self._clock.event_ms or 0, self._newest_ms)
+        return (self._clock.now_ms if batch.is_drained else self._clock.event_ms) or 0
 
     def _take_fact(self, fact: SeriesFact) -> None:
         self._metadata.setdefault(fact.series, SeriesMetadata()).merge(fact)
         for section in self._sections.values():
             section.awaited = None
 
-    def _next(self, caught_up_ms: int | None) -> CrossSection | None:
-        """The next section, if it is over."""
-        open_ms, end_ms = self._open_ms, self._interval.end(self._open_ms)
+    def _is_over(self, caught_up_ms: int | None, now_ms: int) -> bool:
+        """Whether the next section is complete, or late."""
+        end_ms = self._interval.end(self._open_ms)
         if caught_up_ms is not None and end_ms > caught_up_ms:
-            return None
-        now_ms = self._clock.now_ms
-        section = self._sections.setdefault(open_ms, _Section())
+            return False
+        section = self._sections.setdefault(self._open_ms, _Section())
         if section.awaited is None:
-            self._expect(open_ms, section)
-        is_late = now_ms is not None and now_ms >= end_ms + self._deadline_ms
-        is_complete = not section.awaited and (section.arrived or section.absent)
-        if not (is_complete or is_late):
-            return None
-        del self._sections[open_ms]
-        self._open_ms = end_ms
-        return self._made(end_ms, section)
+            self._expect(self._open_ms, section)
+        is_complete = not section.awaited and bool(section.arrived or section.absent)
+        return is_complete or now_ms >= end_ms + self._deadline_ms
 
     def _expect(self, open_ms: int, section: _Section) -> None:
         expected = set[str]()
@@ -154,7 +163,12 @@ class Sections:
         section.absent -= section.arrived.keys()
         section.awaited = expected - section.arrived.keys()
 
-    def _made(self, end_ms: int, section: _Section) -> CrossSection:
+    def _made(self) -> CrossSection | None:
+        """The next section; None for a time at which nothing was recorded."""
+        section, end_ms = self._sections.pop(self._open_ms), self._interval.end(self._open_ms)
+        self._open_ms = end_ms
+        if not (section.arrived or section.absent or section.awaited):
+            return None
         ordered = [section.arrived[symbol] for symbol in sorted(section.arrived)]
         times = np.array([one.open_time_ms for one in ordered], np.int64)
         values = np.array([one.values for one in ordered], np.float64).reshape(len(ordered), 9).T

@@ -3,11 +3,11 @@
     CATCHING UP ──(all that is published up to a position has been read)──▶ LIVE ──(the position is lost)──▶ CATCHING UP
 
 To catch up, the stream's newest id is noted first. Then everything that the account of what was delivered lacks is
-read, stream and store joined: holes that were filled meanwhile, then what is new, each in the order of close times.
-From the noted id on the stream itself is read, as it is published. What comes both ways is in the account already, and
-is not delivered again. A position is lost when its entry does not stand in the stream any more: the broker was emptied,
-another one took over, or the stream was trimmed past a reader that is slow. Then the account says what to read once
-more, so nothing is lost. A start and a return after days are the same thing.
+read, stream and store joined: holes that were filled meanwhile, series by series, then what is new, in the order of
+close times. From the noted id on the stream itself is read, as it is published. What comes both ways is in the account
+already, and is not delivered again. A position is lost when its entry does not stand in the stream any more: the
+broker was emptied, another one took over, or the stream was trimmed past a reader that is slow. Then the account says
+what to read once more, so nothing is lost. A start and a return after days are the same thing.
 
 Reading is without a consumer group: nobody waits for a reader, however slow it is.
 """
@@ -59,6 +59,7 @@ class Batch(NamedTuple):
             while catching up.
         caught_up_ms: while catching up: everything that ends by then and is there has been in a batch; None: live.
         metadata: of the selection's series, with the first batch of each catching up.
+        is_drained: whether nothing else was in the stream when it was read.
     """
 
     candles: list[Arrived]
@@ -66,6 +67,7 @@ class Batch(NamedTuple):
     clock: tuple[int, int] | None = None
     caught_up_ms: int | None = None
     metadata: Mapping[Series, SeriesMetadata] | None = None
+    is_drained: bool = True
 
 
 class Feed:
@@ -128,7 +130,7 @@ class Feed:
                         raise fatal from error
                     self._warn("%s does not answer, waiting for it: %s", broker_name(self._settings), error)
                     self._stop.wait(next(pauses))
-                    yield Batch([], [])
+                    yield Batch([], [], caught_up_ms=None if is_live else 0)
         finally:
             self._client.close()
 
@@ -136,12 +138,11 @@ class Feed:
         self._note_position()
         reader = self._join()
         metadata = {one: reader.metadata(one) for one in reader.series() if one in self._selection}
-        wanted, filled = dict[Series, Span](), list[Arrived]()
+        yield Batch([], [], caught_up_ms=0, metadata=metadata)
+        wanted = dict[Series, Span]()
         for one, known in metadata.items():
             *holes, wanted[one] = self._delivered.wanted(one, ALWAYS_MS)
-            filled += self._filled(reader, one, holes, known.absent)
-        filled.sort(key=lambda arrived: (arrived.end_time_ms, arrived.series))
-        yield Batch(filled, [], caught_up_ms=0, metadata=metadata)
+            yield from self._filled(reader, one, holes, known.absent)
         for part in in_order(reader, wanted):
             arrived = list[Arrived]()
             for one, open_ms, end_ms, values in part.candles():
@@ -153,16 +154,20 @@ class Feed:
                         return
             yield Batch(arrived, [], caught_up_ms=part.until_ms)
 
-    def _filled(self, reader: JoinedReader, series: Series, holes: Iterable[Span], absent: Spans) -> list[Arrived]:
+    def _filled(self, reader: JoinedReader, series: Series, holes: Iterable[Span], absent: Spans) -> Iterator[Batch]:
         """What has come of holes: repaired while nobody followed. What the exchange does not have is not looked for."""
         asked, arrived = Spans(holes), list[Arrived]()
         for span in absent if asked else ():
             asked.remove(*span)
         for hole in asked:
-            rows = reader.rows_if_any(series, *hole)
-            for open_ms, values in zip(rows.times.tolist(), rows.values.T.tolist(), strict=True) if rows else ():
-                self._take(series, open_ms, series.interval.end(open_ms), tuple(values), arrived)
-        return arrived
+            for rows in reader.parts(series, *hole) if reader.has_any(series, *hole) else ():
+                for open_ms, values in zip(rows.times.tolist(), rows.values.T.tolist(), strict=True):
+                    self._take(series, open_ms, series.interval.end(open_ms), values, arrived)
+                    if len(arrived) == _MAX_BATCH:
+                        yield Batch(arrived, [], caught_up_ms=0)
+                        arrived = []
+        if arrived:
+            yield Batch(arrived, [], caught_up_ms=0)
 
     def _note_position(self) -> None:
         newest = self._client.xrevrange(self._stream, count=1)
@@ -200,7 +205,7 @@ class Feed:
                 batch.facts.append(item)
             else:
                 self._take(item.series, item.open_time_ms, item.end_time_ms, _values_of(item), batch.candles)
-        return batch._replace(clock=clock)
+        return batch._replace(clock=clock, is_drained=len(entries) < count)
 
     def _take(
         self, series: Series, open_ms: int, end_ms: int, values: Sequence[float | str], arrived: list[Arrived]

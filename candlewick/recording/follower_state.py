@@ -15,7 +15,7 @@ while the follower lives.
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError, WatchError
@@ -66,11 +66,12 @@ class FollowerState:
         self._saved: dict[str, str] = {}
         self._confirmed: dict[Series, Spans] = {}
         self._batch: Sequence[Arrived] = ()
+        self._doubtful: set[Key] = set()
         self._load()
 
     def _load(self) -> None:
+        self._client.hset(self._key, _OWNER, self._owner)  # from here on nobody else confirms anything
         found = {name.decode(): value.decode() for name, value in self._client.hgetall(self._key).items()}
-        self._client.hset(self._key, _OWNER, self._owner)
         if _BEGIN not in found:
             return
         spans = {self._series(name): spans_of(text) for name, text in found.items() if not name.startswith("@")}
@@ -79,6 +80,7 @@ class FollowerState:
         self.length = int(found[_LENGTH]) if _LENGTH in found else None
         keys = (part.rpartition(" ") for part in found.get(_HANDING, "").split(",") if part)
         self.handing = frozenset((self._series(name), int(open_ms)) for name, _, open_ms in keys)
+        self._doubtful = set(self.handing)
         self._saved = {name: value for name, value in found.items() if name != _OWNER}
 
     def _series(self, field: str) -> Series:
@@ -94,15 +96,17 @@ class FollowerState:
     def hand_over(self, batch: Sequence[Arrived]) -> None:
         """Say which candles are being delivered. FollowerReplacedError when the name is another's now, as below."""
         self._batch = batch
-        self._save({_HANDING: ",".join(f"{one.series.field} {one.open_time_ms}" for one in batch)})
+        self._save({_HANDING: _keys_text({*self._doubtful, *map(_key, batch)})})
 
     def confirm(self, length: int | None = None) -> None:
         """Say that they were delivered, and how long the output file is with them."""
         for one in self._batch:
             self._confirmed.setdefault(one.series, Spans()).add(one.open_time_ms, one.end_time_ms)
         changed = {one.series.field: spans_text(self._confirmed[one.series]) for one in self._batch}
+        self._doubtful.difference_update(map(_key, self._batch))
+        changed[_HANDING] = _keys_text(self._doubtful)
         self._batch = ()
-        self._save(changed | {_HANDING: ""} | ({} if length is None else {_LENGTH: str(length)}))
+        self._save(changed | ({} if length is None else {_LENGTH: str(length)}))
 
     def _save(self, changed: Mapping[str, str]) -> None:
         """Save, however long the broker is away."""
@@ -131,6 +135,14 @@ class FollowerState:
             pipeline.multi()
             pipeline.hset(self._key, mapping=changed if owner is not None else self._saved | {_OWNER: self._owner})
             pipeline.execute()
+
+
+def _key(arrived: Arrived) -> Key:
+    return arrived.series, arrived.open_time_ms
+
+
+def _keys_text(keys: Iterable[Key]) -> str:
+    return ",".join(f"{series.field} {open_ms}" for series, open_ms in keys)
 
 
 def forget_follower(client: SyncClient, keys: Keys, market: Market, name: str) -> bool:

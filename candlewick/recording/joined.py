@@ -53,8 +53,9 @@ class JoinedReader:
 
     def metadata(self, series: Series) -> SeriesMetadata:
         """What is known of a series besides its candles. StoreError when its file cannot be read."""
+        facts = self.unstored(series).facts  # before the disk is read
         metadata = self.dataset.metadata(series)
-        for fact in self.unstored(series).facts:
+        for fact in facts:
             metadata.merge(fact)
         return metadata
 
@@ -99,9 +100,10 @@ class JoinedReader:
 
     def has_any(self, series: Series, start_ms: int, end_ms: int) -> bool:
         """Whether a series has files or entries that may hold candles of a range. Reads no file."""
+        if len(self._new(series, start_ms, end_ms)):
+            return True
         files = self.dataset.partitions(series)
-        in_files = any(file.span.begin_ms < end_ms and file.span.end_ms > start_ms for file in files)
-        return in_files or len(self._new(series, start_ms, end_ms)) > 0
+        return any(file.span.begin_ms < end_ms and file.span.end_ms > start_ms for file in files)
 
     def rows_if_any(self, series: Series, start_ms: int, end_ms: int) -> Rows | None:
         """``rows``; None where there are none, also of a series that was never recorded."""

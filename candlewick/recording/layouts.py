@@ -32,11 +32,12 @@ Parts = Callable[[], Iterator[pa.Table]]
 """A series' tables of ``SCHEMA`` in order, from the first on each time that it is called."""
 
 _QUOTES = (
-    *("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USD1", "USDE", "RLUSD", "XUSD", "BFUSD", "EURI", "AEUR"),
+    *("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USDP", "USD1", "USDE", "RLUSD", "XUSD", "BFUSD", "EURI"),
     *("BTC", "ETH", "BNB", "SOL", "XRP", "TRX", "DOGE", "DOT", "VAI", "UST", "PAX", "DAI", "BIDR", "IDRT", "USDS"),
     *("TRY", "EUR", "GBP", "AUD", "BRL", "RUB", "UAH", "NGN", "ZAR", "PLN", "RON", "ARS", "MXN", "JPY", "CZK", "COP"),
     *("BVND", "IDR", "USD", "U"),
 )
+_IN_AEUR = ("BTCAEUR", "ETHAEUR", "BNBAEUR", "EURAEUR", "USDTAEUR", "USDCAEUR", "FDUSDAEUR")
 _ZSTD: Any = "zstd"
 _NAUTILUS_UNITS = {"s": "SECOND", "m": "MINUTE", "h": "HOUR", "d": "DAY", "w": "WEEK", "M": "MONTH"}
 _PRICES = ("open", "high", "low", "close")
@@ -85,6 +86,10 @@ def freqtrade_name(series: Series) -> str:
 
 def split_symbol(contract: str, series: Series) -> tuple[str, str]:
     """Base and quote asset of a symbol, by the quotes that Binance has. CandlewickError where none fits."""
+    if series.market is Market.COIN_FUTURES and contract.endswith("USD"):
+        return contract.removesuffix("USD"), "USD"
+    if contract in _IN_AEUR:  # of others the A is the base's, as of ADAEUR
+        return contract.removesuffix("AEUR"), "AEUR"
     quote = next((quote for quote in _QUOTES if contract.endswith(quote) and contract != quote), None)
     if quote is None:
         raise CandlewickError(f"{series}: which part of {contract} is the quote asset is not known")

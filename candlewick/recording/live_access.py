@@ -1,6 +1,7 @@
 """What following needs besides: a feed, where it begins, and the exchange's clock."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 from redis.exceptions import RedisError
@@ -15,7 +16,7 @@ from consumer.dataset.figures import newest_ends
 from shared.broker.client import CONNECTION_ERRORS, broker_name, fatal_answer
 from shared.broker.entry import decode_entry
 from shared.candle import Candle
-from shared.errors import BrokerError, CandlewickError, MalformedCandleError
+from shared.errors import BrokerAwayError, CandlewickError, MalformedCandleError
 from shared.market import Market
 from shared.spans import Span
 
@@ -23,7 +24,7 @@ _LOOKED_BACK = 500  # entries of a stream, for the newest event time
 
 
 class LiveAccess(Access):
-    """Access that goes on where the store ends. BrokerError where there is no broker, or none that answers."""
+    """Access that goes on where the store ends. BrokerError without a broker, BrokerAwayError when it does not answer."""
 
     def clock(self, market: Market) -> MarketClock:
         """The exchange's time in a market, as the newest candle in its stream tells it."""
@@ -55,7 +56,9 @@ class LiveAccess(Access):
             reader = self._joined(selection)
         newest = [end_ms for one, end_ms in newest_ends(self._dataset, selection.markets).items() if one in selection]
         published = [reader.unstored(one).spans.last_ms for one in reader.series() if one in selection]
-        return Beginning(max([*newest, *(end_ms for end_ms in published if end_ms)], default=0), is_open=False)
+        ends = [*newest, *(end_ms for end_ms in published if end_ms)]
+        now_ms = self.clock(selection.markets[0]).now_ms or time.time_ns() // 1_000_000  # nothing is recorded yet
+        return Beginning(max(ends, default=now_ms), is_open=False)
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
@@ -64,4 +67,4 @@ class LiveAccess(Access):
             yield
         except (RedisError, *CONNECTION_ERRORS) as error:
             fatal = fatal_answer(error, self.settings)
-            raise fatal or BrokerError(f"{broker_name(self.settings)} does not answer: {error}") from None
+            raise fatal or BrokerAwayError(f"{broker_name(self.settings)} does not answer: {error}") from None

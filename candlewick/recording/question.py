@@ -11,9 +11,8 @@ from candlewick.recording.joined import JoinedReader
 from candlewick.recording.query import DROP, MARK
 from candlewick.recording.resample import Resampled, Target, resample, resample_parts
 from candlewick.recording.tables import COMPLETE_COLUMN
-from consumer.dataset.dataset import ALWAYS_MS
 from consumer.storage.table import INDEX_COLUMN, TIME_COLUMN, Rows, arrow_table
-from shared.candle import Series
+from shared.candle import MAX_TIME_MS, Series
 from shared.spans import Span
 
 _TIMES = (INDEX_COLUMN, TIME_COLUMN)
@@ -80,5 +79,5 @@ def _only(made: Resampled, kept: npt.NDArray[np.bool_]) -> Resampled:
 
 
 def _moved(move: Callable[[int], int], time_ms: int) -> int:
-    """A time moved to a candle's open time, where there is any time at all."""
-    return time_ms if abs(time_ms) >= ALWAYS_MS else move(time_ms)
+    """A time moved to a candle's open time, where candles may be."""
+    return time_ms if abs(time_ms) >= MAX_TIME_MS else move(time_ms)

@@ -6,7 +6,6 @@ years of candles (``in_order``). Whoever is slow, or stops for a while, is not o
 where it was.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from shared.spans import Span
 
 _MAX_BATCH = 2000
 _TIME = "%Y-%m-%dT%H:%M:%S"
+_LOOK_SECONDS = 0.2  # how soon a pause is noticed
 _OVERRUN_SECONDS = 1.0  # who is later than this has been slow, or stopped
 
 
@@ -56,27 +56,25 @@ class Pacer:
         self._monotonic = monotonic
         self._sleep = sleep
         self._base: tuple[int, float] | None = None  # a time of the past, and when it was due
-        self._goes_on = threading.Event()
-        self._goes_on.set()
+        self._is_paused = False  # a plain flag: a signal handler sets it, in the thread that waits
 
     @property
     def is_paused(self) -> bool:
         """Whether it stands still."""
-        return not self._goes_on.is_set()
+        return self._is_paused
 
     def toggle(self) -> None:
         """Stand still, or go on."""
-        if self._goes_on.is_set():
-            self._goes_on.clear()
-        else:
-            self._goes_on.set()
+        self._is_paused = not self._is_paused
 
     def wait(self, time_ms: int) -> None:
         """Return when a time is due; never before one that was waited for earlier."""
         if self._base is None:
             self._base = (time_ms, self._monotonic())
         while True:
-            self._goes_on.wait()
+            if self._is_paused:
+                self._sleep(_LOOK_SECONDS)
+                continue
             base_ms, base = self._base
             due = base + (time_ms - base_ms) / 1000 / self._speed
             left = due - self._monotonic()
@@ -84,7 +82,7 @@ class Pacer:
                 if left < -_OVERRUN_SECONDS:
                     self._base = (time_ms, self._monotonic())
                 return
-            self._sleep(min(left, 0.2))  # so that a pause is noticed
+            self._sleep(min(left, _LOOK_SECONDS))
 
 
 class Replay:

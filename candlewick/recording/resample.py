@@ -107,7 +107,7 @@ def resample(rows: Rows, source: Interval, target: Target, absent: Spans) -> Res
     present = lasts - firsts + 1
     for at in np.flatnonzero(present < expected):
         gone = absent.between(int(made[at]), int(ends[at]))
-        present[at] += sum(source.candles(*span) for span in gone)
+        present[at] += sum(source.candles(*span) - len(rows.between(*span)) for span in gone)
     return Resampled(Rows(made, values), present >= expected)
 
 
@@ -126,13 +126,14 @@ def resample_parts(parts: Iterable[Rows], source: Interval, target: Target, abse
 
 def _sums(column: npt.NDArray[np.float64], firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
     """Sums of the values from each of ``firsts`` on, exact as the module's first lines say."""
+    longest = int(np.diff(np.append(firsts, len(column))).max(initial=1))
     for decimals in range(_MAX_DECIMALS + 1):
         unit = 10.0**decimals
-        scaled = column * unit
-        whole = np.rint(scaled)
-        if np.abs(whole).max(initial=0.0) * len(column) > _DIGITS_OF_AN_INTEGER:
-            break
+        whole = np.rint(column * unit)
         if np.array_equal(whole / unit, column):
+            if np.abs(whole).max(initial=0.0) * longest > _DIGITS_OF_AN_INTEGER:
+                groups = np.split(whole, firsts[1:])
+                return np.array([sum(map(int, group.tolist())) / 10**decimals for group in groups])
             sums = np.add.reduceat(whole.astype(np.int64), firsts)
             found = sums / unit
             for at in np.flatnonzero(sums > _DIGITS_OF_A_FLOAT):

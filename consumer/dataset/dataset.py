@@ -157,8 +157,9 @@ class Dataset:
         for _ in range(_TRIES):
             parts = self._read_all([part.key for part in self._touched(series, start_ms, end_ms)], names)
             whole = [table for table in parts if table is not None]
-            if len(whole) == len(parts):
-                return self._joined(series, whole, names, Span(start_ms, end_ms))
+            joined = self._joined(series, whole, names, Span(start_ms, end_ms)) if len(whole) == len(parts) else None
+            if joined is not None:
+                return joined
         raise self._changes_all_the_time(series)
 
     def _read_all(self, keys: Sequence[str], names: Sequence[str]) -> list[pa.Table | None]:
@@ -168,16 +169,21 @@ class Dataset:
         with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="read") as pool:
             return list(pool.map(lambda key: read_table(self.storage, key, names), keys))
 
-    def _joined(self, series: Series, parts: Sequence[pa.Table], names: Sequence[str], span: Span) -> pa.Table:
-        """Tables of a series' partitions as one: nearly always one after the other, else merged."""
+    def _joined(self, series: Series, parts: Sequence[pa.Table], names: Sequence[str], span: Span) -> pa.Table | None:
+        """Tables of a series' partitions as one: nearly always one after the other, else merged.
+
+        None when one that has to be merged is gone by now.
+        """
         table = pa.concat_tables([no_rows(names), *parts])
         times = open_times(table)
         if bool(np.all(times[1:] > times[:-1])):
             first, last = np.searchsorted(times, span)
             return table.slice(first, last - first)
         whole = [self.partition(part) for part in self._touched(series, *span)]
-        rows = concatenate(rows for rows in whole if rows is not None)
-        return to_arrow(rows.between(*span), series.interval).select(list(names))
+        there = [rows for rows in whole if rows is not None]
+        if len(there) < len(whole):
+            return None
+        return to_arrow(concatenate(there).between(*span), series.interval).select(list(names))
 
     def parts(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Iterator[Rows]:
         """``rows``, a partition at a time, for more of them than memory should hold."""
@@ -205,14 +211,17 @@ class Dataset:
                 group.append(pending.popleft())
             found = [read_table(self.storage, part.key, names) for part in group]
             whole = [table for table in found if table is not None]
-            if len(whole) < len(found):
+            part_end_ms = max(part.span.end_ms for part in group)
+            joined = None
+            if len(whole) == len(found):
+                joined = self._joined(series, whole, names, Span(start_ms, min(end_ms, part_end_ms)))
+            if joined is None:
                 tries += 1
                 if tries == _TRIES:
                     raise self._changes_all_the_time(series)
                 pending = deque(self._touched(series, start_ms, end_ms))
                 continue
-            part_end_ms = max(part.span.end_ms for part in group)
-            yield self._joined(series, whole, names, Span(start_ms, min(end_ms, part_end_ms)))
+            yield joined
             start_ms = max(start_ms, part_end_ms)
 
     def last_rows(self, series: Series, count: int, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -56,6 +55,9 @@ def newest_ends(dataset: Dataset, markets: Iterable[Market]) -> dict[Series, int
     return {series: end_ms for series, end_ms in ends.items() if end_ms is not None}
 
 
+_TRIES = 50
+
+
 class Stored(NamedTuple):
     """What is stored of a series: how many rows, and their open times as ranges, each candle from open time to end."""
 
@@ -69,26 +71,33 @@ def stored_spans(dataset: Dataset, series: Series) -> Stored:
     Rows are unique and on the interval's grid: a file that holds as many as fit between its first and its last has no
     hole. Of any other one the open times are read. StoreError when a file is damaged or cannot be read.
     """
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):  # compacted away in this instant
+            return _stored_spans(dataset, series)
+    raise StoreError(f"{series} cannot be read: its files change all the time")
+
+
+def _stored_spans(dataset: Dataset, series: Series) -> Stored:
     count, spans = 0, Spans()
     for partition in dataset.partitions(series):
-        edges = _edges(dataset, partition.key)
-        if edges is None:
+        rows, first_ms, last_ms = _edges(dataset, partition.key)
+        if not rows:
             continue
-        rows, first_ms, last_ms = edges
         count += rows
         end_ms = series.interval.end(last_ms)
         if rows == series.interval.candles(first_ms, end_ms):
             spans.add(first_ms, end_ms)
             continue
         table = read_table(dataset.storage, partition.key, [TIME_COLUMN])
-        times = np.empty(0, np.int64) if table is None else open_times(table)
-        for run in runs(times, series.interval):
+        if table is None:
+            raise FileNotFoundError
+        for run in runs(open_times(table), series.interval):
             spans.add(*run)
     return Stored(count, spans)
 
 
-def _edges(dataset: Dataset, key: str) -> tuple[int, int, int] | None:
-    """How many rows a partition has, and its first and last open time in UTC ms; None where it has none."""
+def _edges(dataset: Dataset, key: str) -> tuple[int, int, int]:
+    """How many rows a partition has, and its first and last open time in UTC ms. FileNotFoundError when it is gone."""
     try:
         with dataset.storage.open(key) as file:
             footer = pq.read_metadata(file)
@@ -96,11 +105,11 @@ def _edges(dataset: Dataset, key: str) -> tuple[int, int, int] | None:
         groups = range(footer.num_row_groups)
         found: list[Any] = [footer.row_group(number).column(column).statistics for number in groups]
         if not footer.num_rows:
-            return None
+            return 0, 0, 0
         first, last = min(one.min for one in found), max(one.max for one in found)
         return int(footer.num_rows), *(round(moment.timestamp() * 1000) for moment in (first, last))
-    except FileNotFoundError:  # compacted away in this instant
-        return None
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
         raise StoreError(f"{dataset.storage.name}/{key} cannot be read: {error}") from error
 

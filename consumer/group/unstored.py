@@ -75,8 +75,9 @@ class UnstoredEntries:
     def _oldest_needed(self) -> EntryId:
         groups = self._client.xinfo_groups(self._stream) if self._client.exists(self._stream) else []
         ours = next((group for group in groups if group["name"] == self._group.encode()), None)
-        if ours is None:
-            return BEGINNING
+        if ours is None:  # nobody has read it: all that stands in it
+            first = self._client.xrange(self._stream, count=1)
+            return EntryId.parse(first[0][0]) if first else BEGINNING
         pending = self._client.xpending(self._stream, self._group)["min"]
         return EntryId.parse(pending) if pending else EntryId.parse(ours["last-delivered-id"]).next
 

@@ -111,6 +111,29 @@ def test_a_market_that_is_silent_is_told_at_the_deadline() -> None:
     assert hand.take(Batch([], [])) == [(1, [], ("BTCUSDT",), ())]
 
 
+def test_whoever_takes_his_time_over_a_section_makes_the_next_one_no_later() -> None:
+    hand = Hand(BTC, ETH)
+    hand.arrive(BTC, 0)
+    hand.arrive(BTC, 1)
+    open_ms = JUNE_30
+    last = Batch([Arrived(ETH, open_ms, open_ms + MINUTE, (1.0,) * 9, False)], [])
+    sections = hand.sections.take(last)
+    assert shape(next(sections)) == (1, ["BTCUSDT", "ETHUSDT"], (), ())
+    hand.now_ms += 10 * MINUTE
+    assert list(sections) == []
+    waiting = Batch([], [], (open_ms + 2 * MINUTE, open_ms + 2 * MINUTE), is_drained=False)
+    assert hand.take(waiting) == [], "its candle still waits in the stream"
+    assert hand.arrive(ETH, 1)[0] == (2, ["BTCUSDT", "ETHUSDT"], (), ())
+
+
+def test_nothing_is_over_while_the_broker_is_away_and_a_time_without_series_is_no_section() -> None:
+    hand = Hand()
+    hand.now_ms = JUNE_30 + 60 * MINUTE
+    assert hand.take(Batch([], [], caught_up_ms=0)) == []
+    known = SeriesMetadata(began_ms=JUNE_30 + 58 * MINUTE, began_noted_ms=JUNE_30)
+    assert hand.take(Batch([], [], metadata={BTC: known})) == [(59, [], ("BTCUSDT",), ())]
+
+
 def test_nobody_is_waited_for_who_ended_and_everybody_who_began() -> None:
     hand = Hand(BTC, ETH)
     assert hand.arrive(BTC, 0) == []

@@ -64,6 +64,9 @@ def test_freqtrade_has_feather_files_with_the_open_time(
         (("usdt_futures", "BTCUSDT", "1h"), "futures/BTC_USDT_USDT-1h-futures.feather"),
         (("usdt_futures", "BTCUSDT_261225", "1m"), "futures/BTC_USDT_USDT-261225-1m-futures.feather"),
         (("coin_futures", "BTCUSD_PERP", "1m"), "futures/BTC_USD_BTC-1m-futures.feather"),
+        (("coin_futures", "BNBUSD_PERP", "1m"), "futures/BNB_USD_BNB-1m-futures.feather"),
+        (("spot", "ADAEUR", "1m"), "ADA_EUR-1m.feather"),
+        (("spot", "BTCAEUR", "1m"), "BTC_AEUR-1m.feather"),
         (("coin_futures", "BTCUSD_261225", "1m"), "futures/BTC_USD_BTC-261225-1m-futures.feather"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -73,6 +74,14 @@ def test_from_now_on_means_what_ends_from_now_on(recorded: Recorded, follow: Cal
     recorded.publish(minutes(1, first=60, series=hour))
     candles = take(follower, 2)
     assert [(minute(candle), candle.interval) for candle in candles] == [(90, "1m"), (60, "1h")]
+
+
+def test_where_nothing_is_recorded_yet_it_begins_now(recorded: Recorded, follow: Callable[..., Follow]) -> None:
+    follower = follow()
+    recorded.publish(minutes(1))
+    new = time.time_ns() // 1_000_000 // MINUTE + 1 - JUNE_30 // MINUTE
+    recorded.publish(minutes(1, first=new))
+    assert got(follower, 1) == [new]
 
 
 def test_a_repaired_candle_comes_late_and_once(recorded: Recorded, follow: Callable[..., Follow]) -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from shared.market import Market
 from tests.support.candles import JUNE_30, MINUTE
 from tests.support.commands import Run, Start
 from tests.support.recorded import Recorded, began, minutes
+from tests.support.servers import RealServer
 from tests.support.waiting import wait_until
 
 ETH = Series(Market.USDT_FUTURES, "ETHUSDT", Interval.M1)
@@ -48,6 +50,23 @@ def test_a_file_has_each_candle_once_however_often_its_follower_is_killed(
     following.wait(10)
     assert minutes_of(output) == list(range(expected))
     assert not any(json.loads(line)["again"] for line in output.read_text().splitlines())
+
+
+def test_a_broker_that_is_not_there_yet_is_waited_for(
+    recorded: Recorded,
+    environment: dict[str, str],
+    start: Start,
+    make_server: Callable[..., RealServer],
+    tmp_path: Path,
+) -> None:
+    recorded.store(minutes(3))
+    server = make_server()
+    server.kill()
+    arguments = ("follow", "usdt_futures", "--from", "2024-06-30", "--count", 3)
+    following = start(*arguments, **environment | {"CANDLEWICK_BROKER_URL": server.url})
+    wait_until(lambda: "waiting for it" in (tmp_path / "log").read_text(), 60)
+    server.start()
+    assert following.wait(60) == 0
 
 
 def test_a_command_runs_for_each_candle_and_one_that_fails_gets_it_again(

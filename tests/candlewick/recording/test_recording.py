@@ -218,6 +218,13 @@ def test_a_question_that_makes_no_sense_is_named(
         recording.read(**given)
 
 
+def test_what_nobody_stores_is_forgotten_when_it_is_trimmed(recorded: Recorded, recording: Recording) -> None:
+    recorded.publish(minutes(20))
+    assert len(recording.read("usdt_futures", "BTCUSDT", "1m")) == 20
+    recorded.trim_to_the_last()
+    assert opens(recording.read("usdt_futures", "BTCUSDT", "1m")) == [19]
+
+
 def test_blocks_are_what_read_gives_whole(recorded: Recorded, recording: Recording) -> None:
     recorded.store([*minutes(3000), *minutes(100, series=ETH)])
     recorded.publish(minutes(2, first=3000))

@@ -201,7 +201,8 @@ def test_a_group_is_moved_back_and_its_writer_changes_no_file(
         ((), "name one of --into parquet:DIR, stream:PREFIX, stdout or ws:PORT and --group NAME"),
         (("--into", "ws:port"), "--into 'ws:port' is not one of parquet:DIR"),
         (("--into", "stdout", "--speed", "fast"), "speed 'fast' is neither a number above 0 nor max"),
-        (("--into", "stdout", "--speed", "0"), "speed 0.0 is not a number above 0"),
+        (("--into", "stdout", "--speed", "0"), "speed '0' is neither a number above 0 nor max"),
+        (("usdt_futures", "BTC*", "--group", "x", "--from", "2024-06-30"), "--group takes MARKET and --from alone"),
         (("--group", "writers"), "--group needs --from TIME"),
         (("--group", "readers", "--from", "2024-06-30"), "no stream has a group 'readers'"),
     ],
@@ -213,6 +214,18 @@ def test_what_cannot_be_replayed_is_named(
     done = candlewick("replay", *arguments, **environment)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert text in done.stderr
+
+
+def test_a_stream_of_a_broker_that_is_away_is_one_line_beside_the_warning(
+    recorded: Recorded, environment: dict[str, str], candlewick: Run, refused_port: int
+) -> None:
+    recorded.store(minutes(1))
+    away = {"CANDLEWICK_BROKER_URL": f"redis://127.0.0.1:{refused_port}"}
+    done = candlewick("replay", "--into", "stream:x", **environment | away)
+    warning, line = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert warning.endswith("stored candles only")
+    assert line.startswith(f"candlewick: redis://127.0.0.1:{refused_port} does not answer")
 
 
 def test_nothing_recorded_replays_nothing(recorded: Recorded, recording: Recording) -> None:

@@ -108,6 +108,25 @@ def test_sums_beyond_what_a_float_counts_are_rounded_once() -> None:
     assert made.rows.values[4, 0] == float(Decimal("99999999.000001") * 3)
 
 
+def test_a_year_of_large_values_is_as_exact_as_its_days() -> None:
+    count = 300_000
+    values = np.full((9, count), 99_999_999.123_456_7)
+    rows = Rows(JUNE_30 + np.arange(count, dtype=np.int64) * MINUTE_MS, values)
+    made = resample(rows, Interval.M1, Target(Interval.H1), NONE)
+    expected = float(Decimal(repr(99_999_999.123_456_7)) * 60)
+    assert set(made.rows.values[4].tolist()) == {expected}
+    month = resample(rows, Interval.M1, Target(Interval.MONTH), NONE)
+    assert month.rows.values[4, 1] == float(Decimal(repr(99_999_999.123_456_7)) * (31 * 1440))
+
+
+def test_what_is_absent_and_there_all_the_same_counts_once() -> None:
+    rows, _ = _rows(60)
+    kept = np.arange(60) != 30
+    rows = Rows(rows.times[kept], rows.values[:, kept])
+    absent = Spans([(JUNE_30 + 10 * MINUTE_MS, JUNE_30 + 11 * MINUTE_MS)])
+    assert resample(rows, Interval.M1, Target(Interval.H1), absent).is_complete.tolist() == [False]
+
+
 @pytest.mark.parametrize(
     ("source", "target", "text"),
     [
