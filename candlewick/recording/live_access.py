@@ -24,7 +24,7 @@ _LOOKED_BACK = 500  # entries of a stream, for the newest event time
 
 
 class LiveAccess(Access):
-    """Access that goes on where the store ends. BrokerError without a broker, BrokerAwayError when it does not answer."""
+    """Access that goes on where the store ends. BrokerError without a broker, BrokerAwayError where none answers."""
 
     def clock(self, market: Market) -> MarketClock:
         """The exchange's time in a market, as the newest candle in its stream tells it."""

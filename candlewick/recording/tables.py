@@ -62,7 +62,7 @@ def wide_table(parts: Mapping[Series, pa.Table], column: str) -> pa.Table:
 
 def as_pandas(table: pa.Table) -> Any:
     """A pandas frame whose index is the close time."""
-    frame = table.replace_schema_metadata().to_pandas(split_blocks=True)
+    frame = table.replace_schema_metadata().to_pandas()
     return frame.set_index(INDEX_COLUMN) if INDEX_COLUMN in frame else frame
 
 

@@ -3,10 +3,8 @@
 It opens only the partitions that a question touches. Any Parquet reader can read the same files without it.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from consumer.storage.codec import read_partition, read_table
+from consumer.storage.codec import read_partition, read_table, scan
 from consumer.storage.interface import Storage
 from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
 from consumer.storage.local import LocalStorage
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 
 ALWAYS_MS = 2**62
 _TRIES = 50
-_MANY_FILES, _MAX_THREADS = 16, 4
+_MANY_FILES = 16
 
 
 class PartitionFile(NamedTuple):
@@ -163,11 +161,16 @@ class Dataset:
         raise self._changes_all_the_time(series)
 
     def _read_all(self, keys: Sequence[str], names: Sequence[str]) -> list[pa.Table | None]:
-        """Partitions by their keys; many of them by several threads, for Arrow lets go of the interpreter's lock."""
-        if len(keys) < _MANY_FILES:
-            return [read_table(self.storage, key, names) for key in keys]
-        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="read") as pool:
-            return list(pool.map(lambda key: read_table(self.storage, key, names), keys))
+        """Partitions by their keys; many of them at once, by Arrow itself where it can reach them."""
+        paths = [path for path in map(self.storage.local_path, keys) if path is not None]
+        if len(keys) >= _MANY_FILES and len(paths) == len(keys):
+            try:
+                table = scan(paths, names)
+            except FileNotFoundError:
+                return [None]
+            if table is not None:
+                return [table]
+        return [read_table(self.storage, key, names) for key in keys]
 
     def _joined(self, series: Series, parts: Sequence[pa.Table], names: Sequence[str], span: Span) -> pa.Table | None:
         """Tables of a series' partitions as one: nearly always one after the other, else merged.
@@ -257,7 +260,7 @@ class Dataset:
     def frame(self, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> "pd.DataFrame":
         """``rows`` as a frame with index ``candle_end_time`` (UTC) and ten columns, as pandas reads the files."""
         start_ms, end_ms = -ALWAYS_MS if start_ms is None else start_ms, ALWAYS_MS if end_ms is None else end_ms
-        return self.table(series, start_ms, end_ms).to_pandas(split_blocks=True)
+        return self.table(series, start_ms, end_ms).to_pandas()
 
     def first_open_ms(self, series: Series) -> int | None:
         """Open time of the oldest candle that can be read; None without any."""
