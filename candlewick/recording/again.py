@@ -147,5 +147,5 @@ class Again(LiveAccess):
         edges = edges_of(reader, wanted)
         if edges is None:
             raise CandlewickError("nothing was recorded in that time")
-        first_ms = min(one.interval.floor(edges.begin_ms) for one in wanted)
+        first_ms = min(one.interval.floor(edges.begin_ms) for one in wanted)  # they may open before they end
         return RecordingKlines(reader, wanted, edges._replace(begin_ms=first_ms))

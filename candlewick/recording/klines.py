@@ -3,6 +3,7 @@
 import bisect
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from candlewick.recording.joined import JoinedReader
@@ -30,9 +31,10 @@ class RecordingKlines:
         self._span = span
         self._windows: OrderedDict[tuple[Series, int], tuple[list[int], Rows]] = OrderedDict()
 
-    @property
+    @cached_property
     def first_ms(self) -> int:  # noqa: D102 # as the protocol says, here and below
-        return self._span.begin_ms
+        opens = (self.next_open(series, self._span.begin_ms) for series in self._wanted)
+        return min((open_ms for open_ms in opens if open_ms is not None), default=self._span.begin_ms)
 
     @property
     def end_ms(self) -> int | None:  # noqa: D102

@@ -150,10 +150,12 @@ def test_a_store_is_written_anew_from_streams_and_store(
 def test_a_binance_client_is_pointed_at_the_past(
     recorded: Recorded, environment: dict[str, str], start: Start, tmp_path: Path
 ) -> None:
-    recorded.store([*minutes(30, series=SPOT), *minutes(30, series=Series(Market.SPOT, "ETHUSDT", Interval.M1))])
+    first = 700  # the day's file begins long before
+    eth = Series(Market.SPOT, "ETHUSDT", Interval.M1)
+    recorded.store([*minutes(30, first=first, series=SPOT), *minutes(30, first=first, series=eth)])
     output = tmp_path / "address"
     with output.open("w") as sink:
-        start("replay", "spot", "--into", "ws:0", "--speed", 2000, "--wait-for", 2, stdout=sink, **environment)
+        start("replay", "spot", "--into", "ws:0", "--speed", 600, "--wait-for", 2, stdout=sink, **environment)
     wait_until(lambda: "http" in output.read_text(), 60)
     address = "http" + output.read_text().split("http")[1].strip()
     listed = httpx.get(f"{address}/spot/api/v3/exchangeInfo").json()["symbols"]
@@ -164,10 +166,11 @@ def test_a_binance_client_is_pointed_at_the_past(
             kline = json.loads(socket.recv(timeout=30))["data"]["k"]
             if kline["x"]:
                 closed.append((kline["s"], (kline["t"] - JUNE_30) // MINUTE, kline["c"]))
-    expected = [(name, at, f"{61606 + at % 10}.5") for at in range(30) for name in ("BTCUSDT", "ETHUSDT")]
+    each = range(first, first + 30)
+    expected = [(name, at, f"{61606 + at % 10}.5") for at in each for name in ("BTCUSDT", "ETHUSDT")]
     assert sorted(closed) == sorted(expected)
     rows = httpx.get(f"{address}/spot/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime={JUNE_30}&limit=5").json()
-    assert [(row[0] - JUNE_30) // MINUTE for row in rows] == [0, 1, 2, 3, 4]
+    assert [(row[0] - JUNE_30) // MINUTE for row in rows] == list(each)[:5]
 
 
 def test_a_group_is_moved_back_and_its_writer_changes_no_file(
