@@ -34,19 +34,22 @@ def _measured(rec: Recording) -> list[Result]:
     while len(_received(rec)) < _SYMBOLS:
         time.sleep(0.5)
     followed, read, sections = dict[Key, float](), dict[Key, float](), dict[int, float]()
-    following = rec.follow("spot", None, "1m")
+    following, is_over = rec.follow("spot", None, "1m"), threading.Event()
     threads = [
         threading.Thread(target=work, daemon=True)
         for work in (
             lambda: _follow(following, followed),
             lambda: _sections(rec, sections),
-            lambda: _read(rec, read),
+            lambda: _read(rec, read, is_over),
         )
     ]
     for thread in threads:
         thread.start()
-    threads[1].join()
+    threads[1].join()  # sections end, the others are ended
     following.close()
+    is_over.set()
+    for thread in threads:
+        thread.join()
     received = _received(rec)
     last = {end: max(at for (_, ends), at in received.items() if ends == end) for end in sections}
     return [
@@ -84,11 +87,11 @@ def _sections(rec: Recording, found: dict[int, float]) -> None:
             return
 
 
-def _read(rec: Recording, found: dict[Key, float]) -> None:
-    """The last candle of some symbols, again and again, until whoever started this is done."""
+def _read(rec: Recording, found: dict[Key, float], is_over: threading.Event) -> None:
+    """The last candle of some symbols, again and again."""
     symbols = [f"S{number}USDT" for number in range(0, _SYMBOLS, _SYMBOLS // 20)]
     begun = rec.read("spot", symbols, "1m", tail=1)["symbol"].index.max()
-    while threading.main_thread().is_alive():
+    while not is_over.is_set():
         frame = rec.read("spot", symbols, "1m", tail=1, columns="close")
         now = time.time()
         for end, symbol in zip(frame.index, frame["symbol"], strict=True):
