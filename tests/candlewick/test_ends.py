@@ -175,6 +175,7 @@ def test_a_data_folder_that_is_taken_away_stops_everything_and_no_second_one_beg
     if how == "renamed":
         assert serving_pids(away / "broker") == []
         again = start("up", "--data", "away")
+        wait_until(lambda: (tmp_path / "log").read_text().count("writing to ") > 1, 60)  # it has ears for a signal now
         until_ms = control(address)["time_ms"] // MINUTE_MS * MINUTE_MS
         moved = settings.model_copy(update={"data": settings.data.model_copy(update={"folder": away})})
         wait_until(lambda: is_complete(moved, 4, until_ms), 60)

@@ -254,7 +254,7 @@ def test_readers_never_see_a_candle_twice_or_not_at_all_while_it_is_stored(
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for at in range(1, 150):
+    for at in range(1, 70):
         recorded.publish(minutes(1, first=at))
         published[0] = at + 1
         ids = recorded.read_group()
