@@ -67,7 +67,7 @@ class Candle:
     trade_num: int
     taker_buy_base_asset_volume: str  # the part of ``volume`` that takers bought
     taker_buy_quote_asset_volume: str  # the part of ``quote_volume`` that takers bought
-    source: str = field(compare=False)  # ``websocket`` or ``rest``
+    source: str = field(compare=False)  # ``websocket``, ``rest`` or ``replay``
     event_time_ms: int = field(compare=False)  # the exchange's time when the candle was sent, or asked for
     receive_time_ms: int = field(compare=False)  # the local clock when it arrived; for information only
 

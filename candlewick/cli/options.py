@@ -143,7 +143,7 @@ def settings_and_flags(
 @contextmanager
 def broker_connection(config: Path | None, data: Path | None, broker: str | None) -> "Iterator[tuple[Any, Keys]]":
     """A blocking client of the broker, and its key names. BrokerError, in one line, when the broker does not answer."""
-    from shared.broker.client import sync_client
+    from shared.broker.client import broker_errors, sync_client
     from shared.broker.keys import Keys
 
     settings, *_ = settings_and_flags(config, data, broker)
@@ -153,21 +153,6 @@ def broker_connection(config: Path | None, data: Path | None, broker: str | None
             yield client, Keys(settings.broker.prefix)
     finally:
         client.close()
-
-
-@contextmanager
-def broker_errors(settings: "Settings") -> Iterator[None]:
-    """What redis-py raises in the block, as a BrokerError of one line."""
-    from redis.exceptions import RedisError
-
-    from shared.broker.client import broker_name, fatal_answer
-    from shared.errors import BrokerError
-
-    try:
-        yield
-    except RedisError as error:
-        does_not_answer = BrokerError(f"{broker_name(settings)} does not answer: {error}")
-        raise fatal_answer(error, settings) or does_not_answer from None
 
 
 def market_or_all(text: str) -> Market | None:

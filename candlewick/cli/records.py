@@ -1,4 +1,4 @@
-"""Commands about what was recorded: list it, read it, write it anew from the streams, join its small files."""
+"""Commands about what was recorded: list it, read it, join its small files."""
 
 import os
 import sys

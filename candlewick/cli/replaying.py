@@ -15,13 +15,13 @@ import typer
 from candlewick.cli import options
 from shared.errors import CandlewickError, SettingsError
 from shared.text import counted
+from simulator.command import parse_speed
 
 if TYPE_CHECKING:
     from candlewick.recording.recording import Recording
     from candlewick.recording.replay import Replay
 
 _KINDS = "parquet:DIR, stream:PREFIX, stdout or ws:PORT"
-_MAX, _MAX_SPEED = "max", 1_000_000
 
 
 def replay(
@@ -36,7 +36,7 @@ def replay(
     end: options.To = None,
     speed: Annotated[
         str, typer.Option(help="Seconds of the past a second, or max. Space, or SIGUSR1, pauses and goes on.")
-    ] = _MAX,
+    ] = "max",
     wait_for: Annotated[int, typer.Option(help="With ws: begin when so many channels are subscribed.", min=0)] = 1,
     group: Annotated[
         str | None,
@@ -66,7 +66,9 @@ def replay(
     if kind == "parquet":
         _into_parquet(Path(target), market, symbols, interval, start, end, config, data, broker)
         return
-    pace = _speed(speed)
+    pace = parse_speed(speed)
+    from shared.broker.client import broker_errors
+
     with options.recording(config, data, broker) as rec:
         question = (market, symbols, interval, options.moment(start), options.moment(end))
         if kind == "ws":
@@ -74,7 +76,7 @@ def replay(
             return
         running = rec.replay(*question, speed=pace)
         with (
-            options.broker_errors(rec.settings),
+            broker_errors(rec.settings),
             _shown(running, to_terminal=kind != "stdout"),
             _paused_by_signal(running),
         ):
@@ -96,18 +98,6 @@ def _target(into: str) -> tuple[str, str]:
     if colon and kind in ("stream", "ws", "parquet", "stdout"):
         raise CandlewickError(f"--into {into!r} is not one of {_KINDS}")
     return "parquet", into
-
-
-def _speed(text: str) -> float | None:
-    if text == _MAX:
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed <= _MAX_SPEED:
-        raise CandlewickError(f"speed {text!r} is neither a number above 0 nor max")
-    return speed
 
 
 def _into_parquet(

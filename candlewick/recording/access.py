@@ -11,7 +11,7 @@ from candlewick.recording.joined import JoinedReader
 from candlewick.recording.query import Selection
 from consumer.dataset.dataset import Dataset
 from consumer.group.unstored import UnstoredEntries
-from shared.broker.client import CONNECTION_ERRORS, SyncClient, broker_name, sync_client
+from shared.broker.client import CONNECTION_ERRORS, SyncClient, broker_name, embedded_socket, sync_client
 from shared.broker.keys import Keys
 from shared.broker.sources import sources_of
 from shared.candle import Series
@@ -105,6 +105,7 @@ class Access:
     def _warn(self, error: BaseException) -> None:
         if not self._has_warned:
             self._has_warned = True
-            reason = f"does not answer ({error})" if self.settings.broker.url else "does not run"
+            is_gone = not self.settings.broker.url and not embedded_socket(self.settings).exists()
+            reason = "does not run" if is_gone else f"does not answer ({error})"
             text = f"{broker_name(self.settings)} {reason}: stored candles only"
             warnings.warn(text, StoredOnlyWarning, stacklevel=4)

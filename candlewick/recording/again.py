@@ -11,6 +11,7 @@ from candlewick.recording.klines import RecordingKlines
 from candlewick.recording.live_access import LiveAccess
 from candlewick.recording.query import Names, Selection, Time, checked_name, checked_span
 from candlewick.recording.replay import Replay
+from shared.broker.client import broker_errors
 from shared.errors import CandlewickError
 
 _MAX_SPEED = 1_000_000
@@ -53,7 +54,7 @@ class Again(LiveAccess):
         chosen = self._one_market(selection)
         state = None
         if name is not None:
-            with self._answering():
+            with broker_errors(self.settings):
                 state = FollowerState(self.settings, self._broker(), chosen, checked_name(name))
         delivered = None if state is None else state.delivered
         if delivered is None:

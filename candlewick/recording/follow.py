@@ -81,7 +81,7 @@ class Follow:
             while (candle := await asyncio.to_thread(next, self._candles, None)) is not None:
                 yield candle
         finally:
-            self._feed.stop()
+            self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +92,8 @@ class Follow:
     def close(self) -> None:
         """End: the iterator is over within half a second, from whatever thread this is called."""
         self._feed.stop()
+        if self.state is not None:
+            self.state.stop()
 
     def in_batches(
         self,

@@ -13,7 +13,7 @@ while the follower lives.
 """
 
 import logging
-import time
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -62,6 +62,7 @@ class FollowerState:
         self._key = Keys(settings.broker.prefix).follower(market, name)
         self._market = market
         self._owner = uuid.uuid4().hex
+        self._stop = threading.Event()
         self._warn = SayOnce(log.warning)
         self._saved: dict[str, str] = {}
         self._confirmed: dict[Series, Spans] = {}
@@ -108,6 +109,10 @@ class FollowerState:
         self._batch = ()
         self._save(changed | ({} if length is None else {_LENGTH: str(length)}))
 
+    def stop(self) -> None:
+        """Wait for no broker any more; what is not saved then comes again. From any thread."""
+        self._stop.set()
+
     def _save(self, changed: Mapping[str, str]) -> None:
         """Save, however long the broker is away."""
         self._saved |= changed
@@ -122,7 +127,8 @@ class FollowerState:
                 if fatal is not None:
                     raise fatal from error
                 self._warn("what %s was given is not saved yet: %s", self.name, error)
-                time.sleep(next(pauses))
+                if self._stop.wait(next(pauses)):
+                    return
             else:
                 return
 

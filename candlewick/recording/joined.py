@@ -28,7 +28,7 @@ from consumer.storage.table import (
 )
 from shared.candle import Series
 from shared.market import Market
-from shared.spans import Spans
+from shared.spans import Span, Spans
 
 
 class JoinedReader:
@@ -70,7 +70,9 @@ class JoinedReader:
 
         StoreError when the series was never recorded or a file is damaged.
         """
-        return pa.concat_tables(self.tables(series, start_ms, end_ms, columns, at_once=True))
+        new = self._new(series, start_ms, end_ms)
+        stored = [self.dataset.table(series, *span, columns) for span in self._before(series, new, start_ms, end_ms)]
+        return pa.concat_tables([*stored, self._from_new_on(series, new, end_ms, columns)])
 
     def tables(
         self,
@@ -78,21 +80,12 @@ class JoinedReader:
         start_ms: int = -ALWAYS_MS,
         end_ms: int = ALWAYS_MS,
         columns: Sequence[str] = VALUE_COLUMNS,
-        *,
-        at_once: bool = False,
     ) -> Iterator[pa.Table]:
-        """``table``, a partition at a time, or all that is stored at once; one table at least, perhaps empty."""
+        """``table``, a partition at a time; one table at least, perhaps empty."""
         new = self._new(series, start_ms, end_ms)
-        if not len(new) or self._is_stored(series):
-            stored_to_ms = int(new.times[0]) if len(new) else end_ms
-            read = self._at_once if at_once else self.dataset.tables
-            yield from read(series, start_ms, stored_to_ms, columns)
-        if len(new):
-            stored = self.dataset.rows(series, int(new.times[0]), end_ms) if self._is_stored(series) else EMPTY
-            names = [INDEX_COLUMN, TIME_COLUMN, *columns]
-            yield to_arrow(merge(stored, new).rows, series.interval).select(names)
-        else:
-            yield no_rows([INDEX_COLUMN, TIME_COLUMN, *columns])
+        for span in self._before(series, new, start_ms, end_ms):
+            yield from self.dataset.tables(series, *span, columns)
+        yield self._from_new_on(series, new, end_ms, columns)
 
     def rows(self, series: Series, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
         """``table`` as rows."""
@@ -119,16 +112,27 @@ class JoinedReader:
     def last_rows(self, series: Series, count: int, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
         """The last so many of ``rows``; no more partitions are read than it takes."""
         new = self._new(series, start_ms, end_ms)
-        stored = EMPTY
-        if not len(new) or self._is_stored(series):
-            first_ms = int(new.times[0]) if len(new) else end_ms
-            stored = self.dataset.last_rows(series, count, start_ms, first_ms)
-        if len(new) and self._is_stored(series):
-            new = merge(self.dataset.rows(series, int(new.times[0]), end_ms), new).rows
-        return concatenate((stored, new)).last(count)
+        before = self._before(series, new, start_ms, end_ms)
+        stored = [self.dataset.last_rows(series, count, *span) for span in before]
+        return concatenate([*stored, self._merged(series, new, end_ms)]).last(count)
 
-    def _at_once(self, series: Series, start_ms: int, end_ms: int, columns: Sequence[str]) -> Iterator[pa.Table]:
-        yield self.dataset.table(series, start_ms, end_ms, columns)
+    def _before(self, series: Series, new: Rows, start_ms: int, end_ms: int) -> list[Span]:
+        """What is read from the files alone: up to the first candle that is new; nothing where only new ones are."""
+        if not len(new):
+            return [Span(start_ms, end_ms)]
+        return [Span(start_ms, int(new.times[0]))] if self._is_stored(series) else []
+
+    def _merged(self, series: Series, new: Rows, end_ms: int) -> Rows:
+        """From the first candle that is new on: what is stored and what is new, merged as a writer does."""
+        if not len(new) or not self._is_stored(series):
+            return new
+        return merge(self.dataset.rows(series, int(new.times[0]), end_ms), new).rows
+
+    def _from_new_on(self, series: Series, new: Rows, end_ms: int, columns: Sequence[str]) -> pa.Table:
+        names = [INDEX_COLUMN, TIME_COLUMN, *columns]
+        return (
+            to_arrow(self._merged(series, new, end_ms), series.interval).select(names) if len(new) else no_rows(names)
+        )
 
     def _new(self, series: Series, start_ms: int, end_ms: int) -> Rows:
         entries = self._unstored.get(series.market)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from candlewick.recording.joined import JoinedReader
 from consumer.dataset.audit import AuditRange
 from consumer.dataset.dataset import ALWAYS_MS
-from consumer.dataset.figures import newest_ends
+from consumer.dataset.figures import market_times
 from consumer.dataset.survey import Surveyed, survey
 from shared.candle import Series
 from shared.coverage import Grid
@@ -69,14 +69,11 @@ def gap_table(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair
 def _surveyed(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair: RepairSettings) -> Iterable[Surveyed]:
     start_ms = None if span.begin_ms <= -ALWAYS_MS else span.begin_ms
     end_ms = None if span.end_ms >= ALWAYS_MS else span.end_ms
-    due_ms = int((repair.grace_seconds + repair.quiet_seconds) * 1000)
-    market_ms: dict[Market, int] = {}
-    for series, newest_ms in newest_ends(reader.dataset, {one.market for one in chosen}).items():
-        market_ms[series.market] = max(market_ms.get(series.market, 0), newest_ms)
+    market_ms = market_times(reader.dataset, {one.market for one in chosen})
     unstored = {series: reader.unstored(series) for series in reader.series()}
     for series, new in unstored.items():
         market_ms[series.market] = max(market_ms.get(series.market, 0), new.spans.last_ms or 0)
-    return survey(reader.dataset, chosen, AuditRange(start_ms, end_ms, None, due_ms), market_ms, unstored)
+    return survey(reader.dataset, chosen, AuditRange(start_ms, end_ms, None, repair.due_ms), market_ms, unstored)
 
 
 def _key(series: Series) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
-
-from redis.exceptions import RedisError
 
 from candlewick.recording.access import Access
 from candlewick.recording.cross_sections import MarketClock
@@ -13,10 +10,10 @@ from candlewick.recording.feed import Feed
 from candlewick.recording.query import Selection
 from consumer.dataset.dataset import ALWAYS_MS
 from consumer.dataset.figures import newest_ends
-from shared.broker.client import CONNECTION_ERRORS, broker_name, fatal_answer
+from shared.broker.client import broker_errors
 from shared.broker.entry import decode_entry
 from shared.candle import Candle
-from shared.errors import BrokerAwayError, CandlewickError, MalformedCandleError
+from shared.errors import CandlewickError, MalformedCandleError
 from shared.market import Market
 from shared.spans import Span
 
@@ -29,7 +26,7 @@ class LiveAccess(Access):
     def clock(self, market: Market) -> MarketClock:
         """The exchange's time in a market, as the newest candle in its stream tells it."""
         clock, client = MarketClock(), self._broker()
-        with self._answering():
+        with broker_errors(self.settings):
             entries = client.xrevrange(self._keys.candles(market), count=_LOOKED_BACK)
         for _, fields in entries:
             with contextlib.suppress(MalformedCandleError):
@@ -44,7 +41,7 @@ class LiveAccess(Access):
         return selection.markets[0]
 
     def _feed(self, market: Market, selection: Selection, delivered: Delivered) -> Feed:
-        with self._answering():
+        with broker_errors(self.settings):
             self._check_source(self._broker(), market)
         return Feed(self.settings, market, selection, delivered, lambda: self._joined(selection))
 
@@ -52,19 +49,10 @@ class LiveAccess(Access):
         """Where whoever follows begins: a time, or the newest candle's end."""
         if span.begin_ms > -ALWAYS_MS:
             return Beginning(span.begin_ms, is_open=True)
-        with self._answering():
+        with broker_errors(self.settings):
             reader = self._joined(selection)
         newest = [end_ms for one, end_ms in newest_ends(self._dataset, selection.markets).items() if one in selection]
         published = [reader.unstored(one).spans.last_ms for one in reader.series() if one in selection]
         ends = [*newest, *(end_ms for end_ms in published if end_ms)]
         now_ms = self.clock(selection.markets[0]).now_ms or time.time_ns() // 1_000_000  # nothing is recorded yet
         return Beginning(max(ends, default=now_ms), is_open=False)
-
-    @contextlib.contextmanager
-    def _answering(self) -> Iterator[None]:
-        """What a broker that is away or refuses raises, as one of our errors."""
-        try:
-            yield
-        except (RedisError, *CONNECTION_ERRORS) as error:
-            fatal = fatal_answer(error, self.settings)
-            raise fatal or BrokerAwayError(f"{broker_name(self.settings)} does not answer: {error}") from None

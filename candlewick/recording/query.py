@@ -1,22 +1,18 @@
 """A question to the recording, checked: which series, which times, which columns, and how they are put together."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 from candlewick.recording.resample import Target
 from consumer.dataset.dataset import ALWAYS_MS
+from consumer.dataset.series_filter import SeriesFilter
 from shared.arguments import milliseconds, parse_interval, parse_market, parse_symbol, parse_time
-from shared.candle import Series
-from shared.errors import CandlewickError, StoreError
-from shared.interval import Interval, utc
-from shared.market import Market
+from shared.errors import CandlewickError
+from shared.interval import utc
 from shared.settings.types import duration_ms, is_pattern
 from shared.spans import Span
-from shared.text import listed
 
 Time = datetime | date | str | None
 Names = str | Sequence[str] | None
@@ -26,19 +22,13 @@ _INCOMPLETE = (DROP, MARK, KEEP)
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Series by their names: all of ``markets``, with a symbol that fits one of ``symbols``, at ``interval``.
+class Selection(SeriesFilter):
+    """Series as a user names them.
 
     Attributes:
-        markets: empty: all.
-        symbols: names, and patterns with ``*`` and ``?``; empty: all.
-        interval: None: all.
-        is_one: whether it names one series, and no pattern.
+        is_one: whether it names one series of one market, and no pattern.
     """
 
-    markets: tuple[Market, ...] = ()
-    symbols: tuple[str, ...] = ()
-    interval: Interval | None = None
     is_one: bool = False
 
     @classmethod
@@ -49,31 +39,6 @@ class Selection:
         is_one = isinstance(symbols, str) and len(given) == 1 and not is_pattern(given[0]) and len(markets) == 1
         checked = tuple(dict.fromkeys(_pattern(name) for name in given if name != "*"))
         return cls(markets, checked, None if interval is None else parse_interval(interval), is_one)
-
-    def __contains__(self, series: Series) -> bool:
-        return (
-            (not self.markets or series.market in self.markets)
-            and self.interval in (None, series.interval)
-            and (not self.symbols or any(fnmatchcase(series.symbol, name) for name in self.symbols))
-        )
-
-    def of_those(self, series: Iterable[Series], where: str) -> list[Series]:
-        """Those of a recording's series that are meant. StoreError names what was never recorded."""
-        every = list(series)
-        found = [one for one in every if one in self]
-        unknown = [name for name in self.symbols if not any(fnmatchcase(one.symbol, name) for one in found)]
-        if found and not unknown:
-            return found
-        if not every:
-            raise StoreError(f"nothing was recorded in {where}")
-        what = [
-            *map(str, self.markets),
-            *([listed(unknown)] if unknown else []),
-            *([self.interval] if self.interval else []),
-        ]
-        near = get_close_matches(unknown[0], {one.symbol for one in every}, n=3) if unknown else []
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise StoreError(f"{' '.join(what) or 'this'} was never recorded in {where}{hint}")
 
 
 def checked_span(start: Time, end: Time) -> Span:

@@ -35,8 +35,7 @@ def labelled(table: pa.Table, series: Series, *, with_market: bool, with_symbol:
         (SYMBOL_COLUMN, series.symbol, with_symbol),
     ):
         if wanted:
-            numbers = np.zeros(table.num_rows, np.int32)
-            column = pa.DictionaryArray.from_arrays(numbers, pa.array([value]))
+            column = pa.DictionaryArray.from_arrays(np.zeros(table.num_rows, np.int32), pa.array([value]))
             table = table.add_column(at, name, column)
             at += 1
     return table

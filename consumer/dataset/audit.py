@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from consumer.dataset.dataset import ALWAYS_MS, Dataset
-from consumer.dataset.figures import newest_ends
+from consumer.dataset.figures import market_times
 from consumer.dataset.row_checks import FoundRows, check_partition
 from consumer.storage.codec import read_partition
 from consumer.storage.layout import metadata_key
@@ -18,7 +18,6 @@ from shared.candle import Series
 from shared.coverage import Coverage, Grid, Tally
 from shared.errors import StoreError
 from shared.interval import DAY_MS, Interval, utc
-from shared.market import Market
 from shared.settings.sections import RepairSettings
 from shared.spans import Span, Spans
 
@@ -89,12 +88,9 @@ def audit(
     A market's time is the end of its newest stored candle. What is younger than the time that repair takes is due.
     """
     series = list(series)
-    market_ms: dict[Market, int] = {}
-    for stored, newest_ms in newest_ends(dataset, {chosen.market for chosen in series}).items():
-        market_ms[stored.market] = max(market_ms.get(stored.market, 0), newest_ms)
-    due_ms = int((repair.grace_seconds + repair.quiet_seconds) * 1000)
+    market_ms = market_times(dataset, {chosen.market for chosen in series})
     return [
-        audit_series(dataset, chosen, AuditRange(start_ms, end_ms, market_ms.get(chosen.market), due_ms))
+        audit_series(dataset, chosen, AuditRange(start_ms, end_ms, market_ms.get(chosen.market), repair.due_ms))
         for chosen in series
     ]
 

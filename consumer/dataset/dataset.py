@@ -6,13 +6,13 @@ It opens only the partitions that a question touches. Any Parquet reader can rea
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from consumer.dataset.series_filter import SeriesFilter
 from consumer.storage.codec import read_partition, read_table, scan
 from consumer.storage.interface import Storage
 from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
@@ -84,19 +84,9 @@ class Dataset:
         A symbol is a name, or a pattern with ``*`` and ``?``. StoreError names what was never recorded.
         """
         self.check_exists()
-        everything = self.series(with_metadata=True)
-        if not everything:
-            raise StoreError(f"nothing was recorded in {self.storage.name}")
-        wanted = list(dict.fromkeys(symbols))
-        asked = [one for one in everything if market in (None, one.market) and interval in (None, one.interval)]
-        found = [one for one in asked if not wanted or any(fnmatchcase(one.symbol, name) for name in wanted)]
-        unknown = sorted(name for name in wanted if not any(fnmatchcase(one.symbol, name) for one in found))
-        if unknown or not found:
-            what = ", ".join(unknown) or " ".join(name for name in (market, interval) if name)
-            near = get_close_matches(unknown[0], {series.symbol for series in everything}, n=3) if unknown else []
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
-            raise StoreError(f"{what} was never recorded in {self.storage.name}{hint}")
-        return found
+        markets = () if market is None else (market,)
+        wanted = SeriesFilter(markets, tuple(dict.fromkeys(symbols)), interval)
+        return wanted.of_those(self.series(with_metadata=True), self.storage.name)
 
     def check_exists(self) -> None:
         """Raise StoreError where there is no store at all: a folder that was misspelt, most likely."""

@@ -58,18 +58,12 @@ def newest_ends(dataset: Dataset, markets: Iterable[Market]) -> dict[Series, int
 _TRIES = 50
 
 
-class Stored(NamedTuple):
-    """What is stored of a series: how many rows, and their open times as ranges, each candle from open time to end."""
+def stored_spans(dataset: Dataset, series: Series) -> Spans:
+    """What is stored of a series as ranges, each candle from its open time to its end.
 
-    rows: int
-    spans: Spans
-
-
-def stored_spans(dataset: Dataset, series: Series) -> Stored:
-    """What is stored of a series, from its files' footers alone wherever they tell it.
-
-    Rows are unique and on the interval's grid: a file that holds as many as fit between its first and its last has no
-    hole. Of any other one the open times are read. StoreError when a file is damaged or cannot be read.
+    Footers alone are read wherever they tell it. Rows are unique and on the interval's grid: a file that holds as many
+    as fit between its first and its last has no hole. Of any other one the open times are read. StoreError when a file
+    is damaged or cannot be read.
     """
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):  # compacted away in this instant
@@ -77,13 +71,12 @@ def stored_spans(dataset: Dataset, series: Series) -> Stored:
     raise StoreError(f"{series} cannot be read: its files change all the time")
 
 
-def _stored_spans(dataset: Dataset, series: Series) -> Stored:
-    count, spans = 0, Spans()
+def _stored_spans(dataset: Dataset, series: Series) -> Spans:
+    spans = Spans()
     for partition in dataset.partitions(series):
         rows, first_ms, last_ms = _edges(dataset, partition.key)
         if not rows:
             continue
-        count += rows
         end_ms = series.interval.end(last_ms)
         if rows == series.interval.candles(first_ms, end_ms):
             spans.add(first_ms, end_ms)
@@ -93,7 +86,7 @@ def _stored_spans(dataset: Dataset, series: Series) -> Stored:
             raise FileNotFoundError
         for run in runs(open_times(table), series.interval):
             spans.add(*run)
-    return Stored(count, spans)
+    return spans
 
 
 def _edges(dataset: Dataset, key: str) -> tuple[int, int, int]:
@@ -112,6 +105,14 @@ def _edges(dataset: Dataset, key: str) -> tuple[int, int, int]:
         raise
     except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
         raise StoreError(f"{dataset.storage.name}/{key} cannot be read: {error}") from error
+
+
+def market_times(dataset: Dataset, markets: Iterable[Market]) -> dict[Market, int]:
+    """Each market's time, in UTC ms: the end of its newest stored candle. A market without any is left out."""
+    found = dict[Market, int]()
+    for series, newest_ms in newest_ends(dataset, markets).items():
+        found[series.market] = max(found.get(series.market, 0), newest_ms)
+    return found
 
 
 class StoredEnd(NamedTuple):

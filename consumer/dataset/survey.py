@@ -26,11 +26,10 @@ class Unstored(NamedTuple):
 
 
 class Surveyed(NamedTuple):
-    """How one series stands: what was found, its metadata, how many rows are stored, and what is present."""
+    """How one series stands: what was found, its metadata, and what is present."""
 
     audit: SeriesAudit
     metadata: SeriesMetadata
-    rows: int
     present: Spans
 
 
@@ -54,10 +53,10 @@ def survey(
 def _survey(
     dataset: Dataset, series: Series, wanted: AuditRange, market_ms: Mapping[Market, int], unstored: Unstored
 ) -> Surveyed:
-    found, metadata, rows, present = SeriesAudit(series), SeriesMetadata(), 0, Spans()
+    found, metadata, present = SeriesAudit(series), SeriesMetadata(), Spans()
     try:
         metadata = dataset.metadata(series)
-        rows, present = stored_spans(dataset, series)
+        present = stored_spans(dataset, series)
     except StoreError as error:
         found.errors.append(str(error))
     for fact in unstored.facts:
@@ -69,4 +68,4 @@ def _survey(
     edges = Span(spans[0].begin_ms, spans[-1].end_ms) if spans else None
     now_ms = max(market_ms.get(series.market, 0), present.last_ms or 0)
     judge(found, metadata, present, edges, replace(wanted, market_ms=now_ms))
-    return Surveyed(found, metadata, rows, present)
+    return Surveyed(found, metadata, present)

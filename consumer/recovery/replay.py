@@ -7,10 +7,10 @@ stores as the writer; then it adds what an old store has besides. The same candl
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from consumer.dataset.dataset import ALWAYS_MS, Dataset
+from consumer.dataset.series_filter import SeriesFilter
 from consumer.group.streams import retained
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.durable import Staging, make_folders
@@ -48,8 +48,7 @@ class Selection:
 
     def names(self, series: Series) -> bool:
         """Whether a series is meant, of whatever market."""
-        fits = not self.symbols or any(fnmatchcase(series.symbol, name) for name in self.symbols)
-        return fits and self.interval in (None, series.interval)
+        return series in SeriesFilter((), tuple(self.symbols), self.interval)
 
     def _holds(self, open_time_ms: int) -> bool:
         after = self.start_ms is None or open_time_ms >= self.start_ms

@@ -6,7 +6,8 @@ lost, and whoever calls decides whether repeating is right (docs/design.md, "Del
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -24,7 +25,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from shared.errors import BrokerError, ReplicaError
+from shared.errors import BrokerAwayError, BrokerError, ReplicaError
 from shared.settings.model import Settings
 from shared.settings.types import without_secrets
 
@@ -125,6 +126,16 @@ def check_server(info: Mapping[str, object], name: str) -> None:
         raise BrokerError(f"the broker {name} is version {version}: Redis 7.0 or Valkey 8 is the oldest that works")
     if info.get("role") == "slave":
         raise ReplicaError(f"the broker {name} is a read-only replica: use its primary's address")
+
+
+@contextmanager
+def broker_errors(settings: Settings) -> Iterator[None]:
+    """What redis-py raises in the block as a BrokerError of one line: BrokerAwayError if asking again may help."""
+    try:
+        yield
+    except redis.RedisError as error:
+        away = BrokerAwayError(f"{broker_name(settings)} does not answer: {error}")
+        raise fatal_answer(error, settings) or away from None
 
 
 def fatal_answer(error: BaseException, settings: Settings) -> BrokerError | None:

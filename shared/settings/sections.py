@@ -157,6 +157,11 @@ class RepairSettings(Section):
     )
     requests_at_once: Annotated[int, Field(ge=1, le=64)] = Field(4, description="most REST requests under way")
 
+    @property
+    def due_ms(self) -> int:
+        """How long after its end a candle may still be on its way, in ms: beyond it nobody brings it any more."""
+        return int((self.grace_seconds + self.quiet_seconds) * 1000)
+
 
 class PublisherSettings(Section):
     """How a producer hands candles to the broker."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from websockets.sync.client import connect
 
 from candlewick.recording.follow import FollowedCandle
+from candlewick.recording.in_order import in_order
 from candlewick.recording.recording import Recording
 from candlewick.recording.replay import Gap, Pacer
 from consumer.dataset.dataset import Dataset
@@ -46,20 +48,12 @@ def test_any_number_of_series_come_in_one_order_of_close_times(
         for market, symbol, interval, start in expected
     ]
     assert times == sorted(times)
-    monkeypatch.setattr("candlewick.recording.in_order._MAX_ROWS", 20)
-    for most in (7, 40):
-        import candlewick.recording.replay as module
-
-        monkeypatch.setattr(module, "in_order", lambda reader, wanted, most=most: _in_order(reader, wanted, most))
+    for most in (100, 250):
+        sliced = partial(in_order, max_rows=most)
+        monkeypatch.setattr("candlewick.recording.replay.in_order", sliced)
         assert keys_of(recording.replay()) == expected, "slices are not seen"
     part = recording.replay("usdt_futures", "BTC*", "1m", "2024-06-30T00:05", "2024-06-30T00:07")
     assert keys_of(part) == [("usdt_futures", "BTCUSDT", "1m", JUNE_30 + at * MINUTE) for at in (5, 6)]
-
-
-def _in_order(reader: Any, wanted: Any, most: int) -> Any:
-    from candlewick.recording.in_order import in_order
-
-    return in_order(reader, wanted, most)
 
 
 def test_gaps_are_announced_before_the_candle_behind_them(recorded: Recorded, recording: Recording) -> None:
