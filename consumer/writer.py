@@ -37,7 +37,8 @@ from consumer.storage.flush import Flusher, Groups
 from consumer.storage.local import LocalStorage
 from consumer.storage.metadata import MetadataStore
 from consumer.stored_ends import StoredEnds
-from shared.broker.client import CONNECTION_ERRORS, broker_name, check_server, fatal_answer, sync_client
+from shared.broker.address import broker_name
+from shared.broker.client import CONNECTION_ERRORS, check_server, fatal_answer, sync_client
 from shared.broker.entry import Entry
 from shared.broker.heartbeat import BEAT_SECONDS, beat, fall_silent
 from shared.broker.keys import Keys

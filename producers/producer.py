@@ -32,7 +32,8 @@ from producers.live.series_set import SeriesSet
 from producers.live.share import Share
 from producers.publish.publisher import Publisher
 from producers.publish.verify import StreamVerifier
-from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client, broker_name, check_server, fatal_answer
+from shared.broker.address import broker_name
+from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client, check_server, fatal_answer
 from shared.broker.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.broker.keys import Keys
 from shared.broker.sources import claim_async

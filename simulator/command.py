@@ -4,25 +4,15 @@
 ``candlewick --help`` is quick.
 """
 
-import asyncio
-import logging
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from shared.arguments import milliseconds, parse_market, parse_symbol, parse_time
 from shared.errors import CandlewickError
 from shared.market import Market
-from shared.process.logs import configure_logging
-from shared.process.tasks import Tasks
-
-if TYPE_CHECKING:
-    from simulator.server.simulator import Simulator
-
-log = logging.getLogger(__name__)
 
 ADDRESS_LINE = "simulated exchange at "
 """What the command's first line of output begins with; the exchange's address follows."""
@@ -96,9 +86,14 @@ def simulate(
     log_level: Annotated[str | None, typer.Option("--log-level", help=_LEVEL_HELP, show_default=False)] = None,
 ) -> None:
     """Run a simulated Binance: three markets over WebSocket and REST."""
+    import asyncio
+
+    from shared.process.logs import configure_logging
+
     try:
         from simulator.faults.model import Faults
         from simulator.market.listings import ListingChange
+        from simulator.serve import serve
         from simulator.server.options import DEFAULT_SYMBOLS, SimulatorOptions
         from simulator.server.simulator import Simulator
     except ModuleNotFoundError as error:
@@ -175,21 +170,3 @@ def parse_listing(text: str) -> tuple[Market, str, int]:
     if not colon or not at or time_ms is None:
         raise CandlewickError(f"listing {text!r} is not of the form MARKET:SYMBOL@TIME")
     return parse_market(market), parse_symbol(symbol), time_ms
-
-
-async def serve(exchange: "Simulator", *, exit_at_end: bool) -> None:
-    """Serve until SIGTERM or Ctrl-C, or until the data ends if ``exit_at_end``."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with exchange as simulator:
-        print(f"{ADDRESS_LINE}{simulator.address}", flush=True)
-        async with Tasks() as waits:
-            waits.start(stop.wait())
-            if exit_at_end:
-                waits.start(simulator.feed.ended.wait())
-            await asyncio.wait(waits.running, return_when=asyncio.FIRST_COMPLETED)
-            await waits.cancel()
-        if not stop.is_set():
-            await asyncio.sleep(1)  # what was pushed last is still on its way
-        log.info("%d candles closed, %d connections accepted", simulator.feed.closed, simulator.accepted)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from candlewick.cli.main import app
+from candlewick.cli.main import command_line
 from shared.settings.load import describe, load_settings
 from tests.support.command_reference import command_reference
 
@@ -127,6 +127,6 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_that_documents_name_exist(document: Path) -> None:
-    known: Any = getattr(typer.main.get_command(app), "commands", {})
+    known: Any = getattr(typer.main.get_command(command_line()), "commands", {})
     for name in re.findall(r"`candlewick ([a-z-]+)", document.read_text()):
         assert name in known, name

@@ -229,6 +229,3 @@ def _row(name: str, tally: "Tally") -> list[str]:
 
 def _more(count: int, what: str, shows: str = "them") -> list[str]:
     return [f"  … and {count:,} more {what} (--json shows {shows})"] if count > 0 else []
-
-
-COMMANDS = (audit,)

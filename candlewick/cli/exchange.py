@@ -1,8 +1,7 @@
 """Commands about the exchange itself: see its frames, parse them, or simulate it."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,6 +11,8 @@ from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
 from simulator.command import simulate
+
+__all__ = ["demo", "parse", "simulate", "watch"]
 
 
 def watch(
@@ -54,6 +55,3 @@ def demo(
     from candlewick.cli.demo import run_demo
 
     raise typer.Exit(run_demo(data, speed, seconds or None, config))
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (watch, parse, simulate, demo)

@@ -1,9 +1,8 @@
 """The command ``export``: files as other tools keep candles."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -47,6 +46,3 @@ def export(
         print(f"not exported: {failure}", file=sys.stderr)
     print(f"{counted(rows, 'candle')} of {counted(files, 'series', 'series')} in {folder}")
     raise typer.Exit(1 if failures else 0)
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (export,)

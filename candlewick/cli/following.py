@@ -211,6 +211,3 @@ def _run(words: Sequence[str], candles: "Sequence[FollowedCandle]") -> None:
             raise CandlewickError(f"--exec {words[0]}: {error.strerror}") from None
         if done.returncode:
             raise CandlewickError(f"--exec {shlex.join(words)} left with {done.returncode}")
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (follow, wait)

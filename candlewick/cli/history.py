@@ -1,7 +1,6 @@
 """``candlewick backfill``: the command that fetches what was never recorded."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -51,6 +50,3 @@ def backfill(
     order = make_order(settings, market, symbols, interval, max(start, 0), end, archive, unverified=unverified)
     configure_logging("backfill", settings.log.level)
     raise typer.Exit(run(settings, order))
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (backfill,)

@@ -1,8 +1,7 @@
 """Commands that record: the whole pipeline, or one of its processes."""
 
 import os
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -106,7 +105,7 @@ def write(
 def broker(config: options.Config = None, data: options.Data = None) -> None:
     """Run the embedded broker alone, until Ctrl-C."""
     from candlewick.up import embedded
-    from shared.broker.client import broker_name
+    from shared.broker.address import broker_name
     from shared.errors import BrokerError
 
     settings, *_ = options.settings_and_flags(config, data)
@@ -185,6 +184,3 @@ def settings(
     for name, value, meaning in describe(in_force):
         print(f"{name}={value}")
         print(textwrap.fill(meaning, terminal_columns(), initial_indent="    ", subsequent_indent="    "))
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (up, down, status, settings, produce, write, broker, health)

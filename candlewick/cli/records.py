@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -166,11 +166,13 @@ def _tell_source(rec: "Recording", market: Any, *, to_terminal: bool) -> None:
 def _write(form: str, tables: "Iterable[pa.Table]", sink: BinaryIO, *, everything: bool) -> int:
     """Write tables in a form; how many rows."""
     from candlewick.cli.columns import terminal_columns
-    from candlewick.cli.export import export
-    from candlewick.cli.tables import render
 
     if form != "table":
+        from candlewick.cli.export import export
+
         return export(form, tables, sink)
+    from candlewick.cli.tables import render
+
     count = 0
 
     def counting() -> "Iterator[pa.Table]":
@@ -229,6 +231,3 @@ def compact(
     for failure in failures:
         print(f"not joined: {failure}", file=sys.stderr)
     raise typer.Exit(1 if failures else 0)
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (ls, read, compact)

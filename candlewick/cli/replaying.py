@@ -1,6 +1,5 @@
 """The command ``replay``: what was recorded, once more, into whatever takes it."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -156,8 +155,10 @@ def _to_stream(rec: "Recording", prefix: str) -> Callable[[list[Any]], None]:
 
 def _serve(rec: "Recording", question: tuple[Any, ...], port: int, speed: float | None, wait_for: int) -> None:
     """Serve the exchange's own frames until the data ends or Ctrl-C."""
+    import asyncio
+
     try:
-        from simulator.command import serve
+        from simulator.serve import serve
         from simulator.server.options import SimulatorOptions
         from simulator.server.simulator import Simulator
     except ModuleNotFoundError as error:
@@ -236,6 +237,3 @@ def _paused_by_signal(running: "Replay") -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGUSR1, before)
-
-
-COMMANDS: tuple[Callable[..., Any], ...] = (replay,)

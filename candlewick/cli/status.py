@@ -12,7 +12,8 @@ from candlewick.cli.options import iso
 from consumer.dataset.dataset import Dataset
 from consumer.dataset.figures import series_figures
 from consumer.group.streams import stream_figures
-from shared.broker.client import broker_name, embedded_socket, sync_client
+from shared.broker.address import broker_name, embedded_socket
+from shared.broker.client import sync_client
 from shared.broker.heartbeat import heartbeats
 from shared.broker.keys import Keys
 from shared.market import Market

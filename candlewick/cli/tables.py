@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from candlewick.cli.columns import columns, fitting
-from consumer.storage.table import TIME_COLUMN, numbers
+from consumer.storage.table import TIME_COLUMN, times_ms
 from shared.text import decimal_text
 
 SHOWN_AT_EACH_END = 30
@@ -87,7 +87,7 @@ def text_columns(table: pa.Table) -> list[list[str]]:
 def _texts(table: pa.Table, name: str) -> list[str]:
     column = table.column(name)
     if pa.types.is_timestamp(column.type):
-        moments = np.datetime_as_string(numbers(column.cast(pa.int64())).astype("datetime64[ms]"), unit="s")
+        moments = np.datetime_as_string(times_ms(table, name).astype("datetime64[ms]"), unit="s")
         return [text.replace("T", " ") for text in moments.tolist()]
     return [_text(value) for value in column.to_pylist()]
 

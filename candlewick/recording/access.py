@@ -1,23 +1,27 @@
-"""What every question to a recording needs: the dataset, the broker if there is one, and both joined."""
+"""What every question to a recording needs: the dataset, the broker if there is one, and both joined.
+
+redis-py and all that only some questions need is imported by whoever comes to it: a read of what is stored starts
+without.
+"""
 
 import threading
 import warnings
 from types import TracebackType
-from typing import Any, Self
-
-from redis.exceptions import RedisError
+from typing import TYPE_CHECKING, Any, Self
 
 from candlewick.recording.joined import JoinedReader
 from candlewick.recording.query import Selection
 from consumer.dataset.dataset import Dataset
-from consumer.group.unstored import UnstoredEntries
-from shared.broker.client import CONNECTION_ERRORS, SyncClient, broker_name, embedded_socket, sync_client
+from shared.broker.address import broker_name, embedded_socket
 from shared.broker.keys import Keys
-from shared.broker.sources import sources_of
 from shared.candle import Series
 from shared.errors import BrokerError, SourceError
 from shared.market import Market
 from shared.settings.model import Settings
+
+if TYPE_CHECKING:
+    from consumer.group.unstored import UnstoredEntries
+    from shared.broker.client import SyncClient
 
 
 class StoredOnlyWarning(UserWarning):
@@ -35,7 +39,8 @@ class Access:
         self.settings = settings
         self._dataset = Dataset.in_folder(settings.data.folder)
         self._keys = Keys(settings.broker.prefix)
-        self._client: SyncClient | None = None if stored_only else sync_client(settings)
+        self._stored_only = stored_only
+        self._client: SyncClient | None = None
         self._unstored: dict[Market, UnstoredEntries] = {}
         self._has_warned = False
         self._mutex = threading.Lock()
@@ -54,9 +59,19 @@ class Access:
             self._client.close()
 
     def _broker(self) -> Any:
-        if self._client is None:
+        if self._stored_only:
             raise BrokerError("this recording was opened without a broker: only what is stored can be read")
+        if self._client is None:
+            from shared.broker.client import sync_client
+
+            with self._mutex:
+                self._client = self._client or sync_client(self.settings)
         return self._client
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether nobody can answer: the embedded broker's socket is not there."""
+        return not self.settings.broker.url and not embedded_socket(self.settings).exists()
 
     def _chosen(self, reader: JoinedReader, selection: Selection) -> list[Series]:
         if selection.is_one and selection.interval is not None:
@@ -68,16 +83,18 @@ class Access:
 
     def _reader(self, selection: Selection, *, stored_only: bool = False) -> JoinedReader:
         """The dataset, and what is published besides in the selection's markets; the broker is asked now."""
-        if self._client is not None and not stored_only:
-            try:
-                reader = self._joined(selection)
-            except (RedisError, *CONNECTION_ERRORS) as error:
-                self._dataset.check_exists()
-                self._warn(error)
-            else:
-                self._has_warned = False
-                return reader
-        return JoinedReader(self._dataset, {})
+        if self._stored_only or stored_only:
+            return JoinedReader(self._dataset, {})
+        if self._is_gone:
+            return self._stored("does not run")
+        from redis.exceptions import RedisError
+
+        try:
+            reader = self._joined(selection)
+        except (RedisError, OSError) as error:
+            return self._stored("does not run" if self._is_gone else f"does not answer ({error})")
+        self._has_warned = False
+        return reader
 
     def _joined(self, selection: Selection) -> JoinedReader:
         """``_reader`` that raises what redis-py raises while the broker is away."""
@@ -88,13 +105,17 @@ class Access:
             found[market].look()
         return JoinedReader(self._dataset, found)
 
-    def _entries(self, client: SyncClient, market: Market) -> UnstoredEntries:
+    def _entries(self, client: "SyncClient", market: Market) -> "UnstoredEntries":
+        from consumer.group.unstored import UnstoredEntries
+
         with self._mutex:
             new = UnstoredEntries(client, self._keys, market, self.settings.writer.group)
             return self._unstored.setdefault(market, new)
 
-    def _check_source(self, client: SyncClient, market: Market) -> None:
+    def _check_source(self, client: "SyncClient", market: Market) -> None:
         """Candles of two exchanges never mix unnoticed, in what is read as in what is stored."""
+        from shared.broker.sources import sources_of
+
         stored, published = self._dataset.sources(market), sources_of(client, self._keys, market)
         if stored and published and not set(stored) & set(published):
             raise SourceError(
@@ -102,10 +123,11 @@ class Access:
                 f"{broker_name(self.settings)} those from {' and '.join(published)}: this is another recording's broker"
             )
 
-    def _warn(self, error: BaseException) -> None:
+    def _stored(self, reason: str) -> JoinedReader:
+        """The dataset alone, because the broker does not do; that is said once."""
+        self._dataset.check_exists()
         if not self._has_warned:
             self._has_warned = True
-            is_gone = not self.settings.broker.url and not embedded_socket(self.settings).exists()
-            reason = "does not run" if is_gone else f"does not answer ({error})"
             text = f"{broker_name(self.settings)} {reason}: stored candles only"
             warnings.warn(text, StoredOnlyWarning, stacklevel=4)
+        return JoinedReader(self._dataset, {})

@@ -1,18 +1,18 @@
 """The ways in which a recording is had back in the order of time: followed, in cross-sections, replayed."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from candlewick.recording.cross_sections import CrossSection, Sections
 from candlewick.recording.delivered import Delivered
-from candlewick.recording.follow import Follow
-from candlewick.recording.follower_state import FollowerState
-from candlewick.recording.in_order import edges_of
-from candlewick.recording.klines import RecordingKlines
 from candlewick.recording.live_access import LiveAccess
 from candlewick.recording.query import Names, Selection, Time, checked_name, checked_span
-from candlewick.recording.replay import Replay
-from shared.broker.client import broker_errors
 from shared.errors import CandlewickError
+
+if TYPE_CHECKING:
+    from candlewick.recording.cross_sections import CrossSection
+    from candlewick.recording.follow import Follow
+    from candlewick.recording.klines import RecordingKlines
+    from candlewick.recording.replay import Replay
 
 _MAX_SPEED = 1_000_000
 
@@ -28,7 +28,7 @@ class Again(LiveAccess):
         start: Time = None,
         *,
         name: str | None = None,
-    ) -> Follow:
+    ) -> "Follow":
         """Candles for ever: from a time on, or from now on, then each as it is published. Plain or ``async for``.
 
         Without a gap and without a repeat where history goes over into what is live. Of a series candles come in
@@ -50,6 +50,10 @@ class Again(LiveAccess):
         Raises:
             CandlewickError: when an argument is not allowed, or there is no broker.
         """
+        from candlewick.recording.follow import Follow
+        from candlewick.recording.follower_state import FollowerState
+        from shared.broker.client import broker_errors
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, None)
         chosen = self._one_market(selection)
         state = None
@@ -65,7 +69,7 @@ class Again(LiveAccess):
 
     def cross_sections(
         self, market: str, symbols: Names = None, interval: str = "1m", start: Time = None, *, deadline: float = 30.0
-    ) -> Iterator[CrossSection]:
+    ) -> "Iterator[CrossSection]":
         """Of each close time the candles of all series at once, as soon as all are there, for ever.
 
         A series counts as soon as it is recorded; one that the exchange does not have a candle of is not waited for.
@@ -85,6 +89,8 @@ class Again(LiveAccess):
         Raises:
             CandlewickError: when an argument is not allowed, or there is no broker.
         """
+        from candlewick.recording.cross_sections import Sections
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, None)
         chosen, beginning = self._one_market(selection), self._beginning(selection, span)
         assert selection.interval is not None  # noqa: S101 # it was given
@@ -107,7 +113,7 @@ class Again(LiveAccess):
         speed: float | None = None,
         gaps: bool = False,
         stored_only: bool = False,
-    ) -> Replay:
+    ) -> "Replay":
         """What was recorded of any number of series, once more, in one order of close times; memory stays flat.
 
         Example:
@@ -127,6 +133,8 @@ class Again(LiveAccess):
         Raises:
             CandlewickError: when an argument is not allowed, names what was never recorded, or a file is damaged.
         """
+        from candlewick.recording.replay import Replay
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         if speed is not None and not 0 < speed <= _MAX_SPEED:
             raise CandlewickError(f"speed {speed} is not a number above 0 and up to {_MAX_SPEED:,}")
@@ -140,8 +148,11 @@ class Again(LiveAccess):
         interval: str | None = None,
         start: Time = None,
         end: Time = None,
-    ) -> RecordingKlines:
+    ) -> "RecordingKlines":
         """What ``replay`` would hand out, for a server that speaks the exchange's frames (``simulator``)."""
+        from candlewick.recording.in_order import edges_of
+        from candlewick.recording.klines import RecordingKlines
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         reader = self._reader(selection)
         wanted = dict.fromkeys(self._chosen(reader, selection), span)

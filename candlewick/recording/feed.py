@@ -27,7 +27,8 @@ from candlewick.recording.query import Selection
 from consumer.dataset.dataset import ALWAYS_MS
 from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import VALUE_COLUMNS
-from shared.broker.client import CONNECTION_ERRORS, broker_name, fatal_answer, sync_client
+from shared.broker.address import broker_name
+from shared.broker.client import CONNECTION_ERRORS, fatal_answer, sync_client
 from shared.broker.entry import EntryId, decode_entry
 from shared.broker.keys import Keys
 from shared.broker.paging import Paging

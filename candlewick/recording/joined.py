@@ -5,12 +5,11 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from consumer.dataset.dataset import ALWAYS_MS, Dataset
-from consumer.dataset.survey import Unstored
-from consumer.group.unstored import UnstoredEntries
 from consumer.storage.layout import candles_key
 from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import (
@@ -30,11 +29,15 @@ from shared.candle import Series
 from shared.market import Market
 from shared.spans import Span, Spans
 
+if TYPE_CHECKING:
+    from consumer.dataset.survey import Unstored
+    from consumer.group.unstored import UnstoredEntries
+
 
 class JoinedReader:
     """A dataset, and of each market in ``unstored`` what is published and not stored yet."""
 
-    def __init__(self, dataset: Dataset, unstored: Mapping[Market, UnstoredEntries]) -> None:
+    def __init__(self, dataset: Dataset, unstored: "Mapping[Market, UnstoredEntries]") -> None:
         self.dataset = dataset
         self._unstored = unstored
 
@@ -43,8 +46,10 @@ class JoinedReader:
         published = {series for entries in self._unstored.values() for series in entries.series}
         return sorted(published.union(self.dataset.series(with_metadata=True)))
 
-    def unstored(self, series: Series) -> Unstored:
+    def unstored(self, series: Series) -> "Unstored":
         """What is published of a series and not stored yet."""
+        from consumer.dataset.survey import Unstored
+
         entries = self._unstored.get(series.market)
         if entries is None:
             return Unstored(Spans())

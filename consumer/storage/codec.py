@@ -6,7 +6,7 @@ checksums, so a bit that flips on disk is noticed as damage, and never read as a
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.storage.interface import Storage, Version
-from consumer.storage.table import INDEX_COLUMN, SCHEMA, Rows, check_columns, from_arrow, numbers, to_arrow
+from consumer.storage.table import INDEX_COLUMN, SCHEMA, Rows, check_columns, from_arrow, times_ms, to_arrow
 from shared.errors import DamagedFileError, StoreError
 from shared.interval import Interval
 
@@ -45,7 +45,7 @@ def decode(content: bytes) -> "tuple[Rows, npt.NDArray[np.int64]]":
     """
     with _named_errors():
         table = _read(content, None)
-        ends = cast("npt.NDArray[np.int64]", numbers(table.column(INDEX_COLUMN).cast(pa.int64())))
+        ends = times_ms(table, INDEX_COLUMN)
         return from_arrow(table), ends
 
 

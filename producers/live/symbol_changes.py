@@ -19,7 +19,8 @@ from producers.exchange.symbols import Listing
 from producers.exchange.weight import WeightBudget
 from producers.live.checkpoints import Checkpoints, encode_change
 from producers.live.selection import Change, matches, resolve
-from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client, broker_name
+from shared.broker.address import broker_name
+from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client
 from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.errors import BrokerError, RestRefusedError, RestUnavailableError, SettingsError

@@ -24,7 +24,8 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from producers.publish.resend_buffer import ResendBuffer
-from shared.broker.client import CONNECTION_ERRORS, AsyncClient, broker_name, fatal_answer
+from shared.broker.address import broker_name
+from shared.broker.client import CONNECTION_ERRORS, AsyncClient, fatal_answer
 from shared.broker.entry import EntryId, encode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle, Series

@@ -19,7 +19,8 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from producers.publish.continuity import Asked, Continuity, Finding, Seen
 from producers.publish.publisher import Account, Publisher
-from shared.broker.client import CONNECTION_ERRORS, AsyncClient, broker_name, check_server, fatal_answer
+from shared.broker.address import broker_name
+from shared.broker.client import CONNECTION_ERRORS, AsyncClient, check_server, fatal_answer
 from shared.broker.entry import EntryId, entry_fields
 from shared.broker.keys import Keys
 from shared.broker.paging import Paging, pages_async

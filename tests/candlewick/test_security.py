@@ -19,7 +19,8 @@ from consumer.storage.layout import series_folder
 from consumer.writer import Writer
 from producers.live.share import Share
 from producers.producer import Producer
-from shared.broker.client import async_client, embedded_socket
+from shared.broker.address import embedded_socket
+from shared.broker.client import async_client
 from shared.broker.keys import Keys
 from shared.broker.rights import COMMANDS, OPTIONAL, access_rules
 from shared.candle import Series

@@ -13,7 +13,7 @@ from candlewick.up import embedded
 from candlewick.up.embedded import Reach, Server
 from candlewick.up.serving import is_server, serving_pids
 from chaos.whole.truth import control
-from shared.broker.client import embedded_folder, embedded_socket
+from shared.broker.address import embedded_folder, embedded_socket
 from shared.interval import MINUTE_MS
 from shared.settings.load import load_settings
 from shared.settings.model import Settings

@@ -17,7 +17,8 @@ import pytest
 from candlewick.up import embedded
 from candlewick.up.embedded import Reach, Server
 from candlewick.up.serving import serving_pids
-from shared.broker.client import embedded_folder, embedded_socket, sync_client
+from shared.broker.address import embedded_folder, embedded_socket
+from shared.broker.client import sync_client
 from shared.errors import BrokerError
 from shared.settings.load import load_settings
 from shared.settings.model import Settings

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.broker.client import broker_name, broker_url, check_server, embedded_socket, fatal_answer, sync_client
+from shared.broker.address import broker_name, broker_url, embedded_socket
+from shared.broker.client import check_server, fatal_answer, sync_client
 from shared.broker.keys import Keys
 from shared.errors import BrokerError
 from shared.market import Market
