@@ -24,6 +24,7 @@ from candlewick.recording.recording import Recording
 from consumer.dataset.compact import compact
 from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging
+from consumer.storage.layout import candles_key
 from consumer.storage.local import LocalStorage
 from consumer.storage.table import VALUE_COLUMNS, Rows, to_arrow
 from shared.candle import Series
@@ -59,19 +60,22 @@ def _one_series(folder: Path) -> list[Result]:
     def by_hand(start_ms: int) -> tuple[Question, Question]:
         return _pandas(plain, start_ms), _polars(plain, start_ms)
 
+    def same_files() -> pd.DataFrame:
+        return pd.read_parquet(folder / candles_key(_LONG))
+
     first = _END - _YEARS_DAYS * DAY_MS
     results = [
         _compared("one series of five years: its last day", ours(day), *by_hand(day)),
         _compared("the same: its last month", ours(month), *by_hand(month)),
         _compared("the same: all of it, from day files", ours(first), *by_hand(first)),
-        _compared(
-            "the same, and pandas.read_parquet of the same day files",
-            ours(first),
-            lambda: pd.read_parquet(folder / "candles" / "market=usdt_futures" / "interval=1m" / "symbol=BTCUSDT"),
-        ),
+        _compared("the same, and pandas.read_parquet of the same day files", ours(first), same_files),
     ]
     compact(LocalStorage(folder, Staging(folder / "staging"), 5), [_LONG])
-    return [*results, _compared("the same: all of it, months joined", ours(first), *by_hand(first))]
+    return [
+        *results,
+        _compared("the same: all of it, months joined", ours(first), *by_hand(first)),
+        _compared("the same, and pandas.read_parquet of the same months", ours(first), same_files),
+    ]
 
 
 def _many(folder: Path) -> list[Result]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from consumer.dataset.dataset import ALWAYS_MS, Dataset
-from consumer.storage.layout import candles_key
 from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import (
     EMPTY,
@@ -145,5 +144,4 @@ class JoinedReader:
         return rows_from_candles(candles).rows.between(start_ms, end_ms) if candles else EMPTY
 
     def _is_stored(self, series: Series) -> bool:
-        folder, _, name = candles_key(series).rpartition("/")
-        return name in self.dataset.storage.list_folder(folder).folders
+        return bool(self.dataset.partitions(series))

@@ -1,7 +1,8 @@
 """The recording: one object that is asked for everything that was recorded, and is being recorded now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,12 +18,14 @@ from candlewick.recording.query import (
     checked_target,
 )
 from candlewick.recording.question import Question
+from candlewick.recording.resample import Target
 from candlewick.recording.tables import checked_columns, hand_over, labelled, long_table, wide_table
 from shared.broker.address import broker_name
 from shared.candle import Series
 from shared.errors import CandlewickError
 from shared.market import Market
 from shared.source import Sources, shown
+from shared.spans import Span
 from shared.text import counted
 
 if TYPE_CHECKING:
@@ -125,22 +128,17 @@ class Recording(Again):
         names = checked_columns(columns if columns is not None or not wide else "close")
         if wide and len(names) != 1:
             raise CandlewickError(f"wide shows one column, not {len(names)}: name it with columns=")
-        blocks = list(
-            self.blocks(
-                market,
-                symbols,
-                interval,
-                start,
-                end,
-                columns=names,
-                tail=tail,
-                resample=resample,
-                offset=offset,
-                incomplete=incomplete,
-                stored_only=stored_only,
-                in_parts=False,
-            )
+        chosen, tables = self._asked(
+            Selection.of(market, symbols, interval),
+            checked_span(start, end),
+            names,
+            tail,
+            checked_target(resample, offset),
+            incomplete,
+            in_parts=False,
+            stored_only=stored_only,
         )
+        blocks = list(chain.from_iterable(map(tables, chosen)))
         if not wide:
             return hand_over(long_table(table for _, table in blocks), engine)
         if len({series.market for series, _ in blocks}) > 1:
@@ -161,29 +159,49 @@ class Recording(Again):
         offset: str | timedelta | None = None,
         incomplete: Incomplete = "drop",
         stored_only: bool = False,
-        in_parts: bool = True,
     ) -> Iterator[tuple[Series, pa.Table]]:
         """``read`` as Arrow tables, a partition of a series at a time, for more of them than memory should hold.
 
-        All have one schema, and every series has one table at least. Arguments are ``read``'s; ``in_parts`` may be
-        False for a table a series.
+        All have one schema, and every series has one table at least. Arguments are ``read``'s.
         """
-        selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
-        target, names = checked_target(resample, offset), checked_columns(columns)
-        checked_incomplete(incomplete)
+        chosen, tables = self._asked(
+            Selection.of(market, symbols, interval),
+            checked_span(start, end),
+            checked_columns(columns),
+            tail,
+            checked_target(resample, offset),
+            incomplete,
+            in_parts=True,
+            stored_only=stored_only,
+        )
+        return chain.from_iterable(map(tables, chosen))
+
+    def _asked(
+        self,
+        selection: Selection,
+        span: Span,
+        columns: Sequence[str],
+        tail: int | None,
+        target: Target | None,
+        incomplete: str,
+        *,
+        in_parts: bool,
+        stored_only: bool,
+    ) -> tuple[list[Series], Callable[[Series], Iterator[tuple[Series, pa.Table]]]]:
+        """The series that are meant, and what gives the tables of each."""
         if tail is not None and tail < 1:
             raise CandlewickError(f"tail {tail} is not a number of candles from 1 on")
         if target is not None and selection.interval is not None:
             target.check(selection.interval)
         reader = self._reader(selection, stored_only=stored_only)
-        chosen = self._chosen(reader, selection)
-        question = Question(reader, span, names, tail, target, incomplete, in_parts)
+        question = Question(reader, span, columns, tail, target, checked_incomplete(incomplete), in_parts)
         with_market, with_symbol = len(selection.markets) != 1, not selection.is_one
-        return (
-            (series, labelled(table, series, with_market=with_market, with_symbol=with_symbol))
-            for series in chosen
-            for table in question.tables(series)
-        )
+
+        def tables(series: Series) -> Iterator[tuple[Series, pa.Table]]:
+            for table in question.tables(series):
+                yield series, labelled(table, series, with_market=with_market, with_symbol=with_symbol)
+
+        return self._chosen(reader, selection), tables
 
     def gaps(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from consumer.dataset.series_filter import SeriesFilter
-from consumer.storage.codec import read_partition, read_table, scan
+from consumer.storage.codec import read_partition, read_table, read_tables
 from consumer.storage.interface import Storage
 from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
 from consumer.storage.local import LocalStorage
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 ALWAYS_MS = 2**62
 _TRIES = 50
-_MANY_FILES = 16
 
 
 class PartitionFile(NamedTuple):
@@ -140,27 +139,14 @@ class Dataset:
         columns: Sequence[str] = VALUE_COLUMNS,
     ) -> pa.Table:
         """``rows`` as a table of both times and these columns; no others are read from the files."""
-        self._check_recorded(series)
         names = (INDEX_COLUMN, TIME_COLUMN, *columns)
         for _ in range(_TRIES):
-            parts = self._read_all([part.key for part in self._touched(series, start_ms, end_ms)], names)
+            parts = read_tables(self.storage, [part.key for part in self._touched(series, start_ms, end_ms)], names)
             whole = [table for table in parts if table is not None]
             joined = self._joined(series, whole, names, Span(start_ms, end_ms)) if len(whole) == len(parts) else None
             if joined is not None:
                 return joined
         raise self._changes_all_the_time(series)
-
-    def _read_all(self, keys: Sequence[str], names: Sequence[str]) -> list[pa.Table | None]:
-        """Partitions by their keys; many of them at once, by Arrow itself where it can reach them."""
-        paths = [path for path in map(self.storage.local_path, keys) if path is not None]
-        if len(keys) >= _MANY_FILES and len(paths) == len(keys):
-            try:
-                table = scan(paths, names)
-            except FileNotFoundError:
-                return [None]
-            if table is not None:
-                return [table]
-        return [read_table(self.storage, key, names) for key in keys]
 
     def _joined(self, series: Series, parts: Sequence[pa.Table], names: Sequence[str], span: Span) -> pa.Table | None:
         """Tables of a series' partitions as one: nearly always one after the other, else merged.
@@ -193,11 +179,13 @@ class Dataset:
 
         What is compacted away while this goes on is read from the month's file, from where it was on.
         """
-        self._check_recorded(series)
-        return self._tables(series, start_ms, end_ms, (INDEX_COLUMN, TIME_COLUMN, *columns))
+        touched = self._touched(series, start_ms, end_ms)
+        return self._tables(series, start_ms, end_ms, (INDEX_COLUMN, TIME_COLUMN, *columns), touched)
 
-    def _tables(self, series: Series, start_ms: int, end_ms: int, names: Sequence[str]) -> Iterator[pa.Table]:
-        tries, pending = 0, deque(self._touched(series, start_ms, end_ms))
+    def _tables(
+        self, series: Series, start_ms: int, end_ms: int, names: Sequence[str], touched: Iterable[PartitionFile]
+    ) -> Iterator[pa.Table]:
+        tries, pending = 0, deque(touched)
         while pending:
             group = [pending.popleft()]
             while pending and pending[0].span.begin_ms < max(part.span.end_ms for part in group):
@@ -219,7 +207,6 @@ class Dataset:
 
     def last_rows(self, series: Series, count: int, start_ms: int = -ALWAYS_MS, end_ms: int = ALWAYS_MS) -> Rows:
         """The last so many of ``rows``; no more partitions are read than it takes."""
-        self._check_recorded(series)
         found: list[Rows] = []
         for part in reversed(self._touched(series, start_ms, end_ms)):
             rows = self.partition(part)
@@ -232,8 +219,11 @@ class Dataset:
         return concatenate(found).last(count)
 
     def _touched(self, series: Series, start_ms: int, end_ms: int) -> list[PartitionFile]:
-        """The files that may hold rows of a range, by time."""
-        return [part for part in self.partitions(series) if part.span.begin_ms < end_ms and part.span.end_ms > start_ms]
+        """The files that may hold rows of a range, by time. StoreError when the series was never recorded."""
+        every = self.partitions(series)
+        if not every:
+            self._check_recorded(series)
+        return [part for part in every if part.span.begin_ms < end_ms and part.span.end_ms > start_ms]
 
     def _changes_all_the_time(self, series: Series) -> StoreError:
         return StoreError(f"{series} cannot be read: its files change all the time")

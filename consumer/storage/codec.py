@@ -4,8 +4,11 @@ Files are compressed by zstd without dictionaries, which make columns of prices 
 checksums, so a bit that flips on disk is noticed as damage, and never read as a wrong price.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumer.storage.interface import Storage, Version
-from consumer.storage.table import INDEX_COLUMN, SCHEMA, Rows, check_columns, from_arrow, times_ms, to_arrow
+from consumer.storage.table import INDEX_COLUMN, Rows, check_columns, from_arrow, times_ms, to_arrow
 from shared.errors import DamagedFileError, StoreError
 from shared.interval import Interval
+
+_MANY = 16  # files: fewer are read before threads have started
+_AT_ONCE = 8  # a thread takes so many at a time
+_MAX_THREADS = 8
 
 
 class Partition(NamedTuple):
@@ -74,27 +81,17 @@ def read_table(storage: Storage, key: str, names: Sequence[str] | None = None) -
         return None if found is None else decode_table(found.content, names)
 
 
-def scan(paths: Sequence[str], names: Sequence[str]) -> pa.Table | None:
-    """Columns of many partitions as one table, in their order, read by Arrow's own threads; each file is opened once.
+def read_tables(storage: Storage, keys: Sequence[str], names: Sequence[str]) -> list[pa.Table | None]:
+    """``read_table`` of many partitions, in their order, by as many threads as there are cores."""
 
-    FileNotFoundError when one of them is gone, or gives way to another in this instant; None when one is damaged or not
-    ours, for whoever reads them one by one to say which.
-    """
-    import pyarrow.dataset as ds  # half as much to import as all else
-    from pyarrow.fs import LocalFileSystem
+    def some(keys: Sequence[str]) -> list[pa.Table | None]:
+        return [read_table(storage, key, names) for key in keys]
 
-    schema: pa.Schema = pa.schema([SCHEMA.field(name) for name in names]).with_metadata(SCHEMA.metadata)
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    form = ds.ParquetFileFormat(default_fragment_scan_options=options)
-    try:
-        dataset = ds.FileSystemDataset.from_paths(list(paths), schema=schema, format=form, filesystem=LocalFileSystem())
-        table = dataset.to_table()
-        check_columns(table, names)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, ValueError, KeyError, MemoryError):
-        return None
-    return table
+    if len(keys) < _MANY:
+        return some(keys)
+    pieces = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as threads:
+        return list(chain.from_iterable(threads.map(some, pieces)))
 
 
 def _read(content: bytes, names: Sequence[str] | None) -> pa.Table:

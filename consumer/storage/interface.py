@@ -85,9 +85,6 @@ class Storage(Protocol):
     def open(self, key: str) -> BinaryIO:
         """What lies under a key, to be read in parts. FileNotFoundError where nothing does."""
 
-    def local_path(self, key: str) -> str | None:
-        """Where a key lies in a file system that Arrow can read itself; None where it lies elsewhere."""
-
     def replace(self, groups: Sequence[Sequence[Change]]) -> list[list[Version] | StoreError]:
         """Make changes; each group is one folder's, and fails or succeeds by itself.
 

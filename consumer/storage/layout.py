@@ -33,8 +33,9 @@ class Period(StrEnum):
     YEAR = "%Y"
 
 
-_NAME = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d)?)?)?", re.ASCII)
-_PERIODS = {4: Period.YEAR, 7: Period.MONTH, 10: Period.DAY, 13: Period.HOUR}  # by the length of a name
+_NAME = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d))?)?)?" + re.escape(SUFFIX), re.ASCII)
+_PERIODS = (Period.YEAR, Period.MONTH, Period.DAY, Period.HOUR)  # by the last part of a name
+_FIRST = (1, 1, 1, 0)  # year, month, day and hour that a name may leave out
 
 
 def period_of(interval: Interval) -> Period:
@@ -53,20 +54,26 @@ def partition_name(period: Period, open_time_ms: int) -> str:
 
 def partition_span(name: str) -> tuple[int, int] | None:
     """First open time (ms) that a partition of this name may hold, and the first after it; None for other names."""
-    stem = name.removesuffix(SUFFIX)
-    if stem == name or not _NAME.fullmatch(stem):
+    match = _NAME.fullmatch(name)
+    if match is None:
         return None
-    period = _PERIODS[len(stem)]
+    parts = [int(part) for part in match.groups() if part]  # strptime would take five times as long
+    year, month, day, hour = *parts, *_FIRST[len(parts) :]
+    period = _PERIODS[len(parts) - 1]
     try:
-        begin = datetime.strptime(stem, period.value).replace(tzinfo=UTC)
+        begin_ms = _utc_ms(year, month, day, hour)
+        year_end_ms = _utc_ms(year + 1)
     except ValueError:
         return None
-    begin_ms = int(begin.timestamp()) * 1000
+    if period is Period.YEAR:
+        return begin_ms, year_end_ms
     if period is Period.MONTH:
         return begin_ms, Interval.MONTH.end(begin_ms)
-    if period is Period.YEAR:
-        return begin_ms, int(begin.replace(year=begin.year + 1).timestamp()) * 1000
     return begin_ms, begin_ms + (HOUR_MS if period is Period.HOUR else DAY_MS)
+
+
+def _utc_ms(year: int, month: int = 1, day: int = 1, hour: int = 0) -> int:
+    return int(datetime(year, month, day, hour, tzinfo=UTC).timestamp()) * 1000
 
 
 def series_folder(series: Series) -> str:

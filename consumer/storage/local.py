@@ -127,9 +127,6 @@ class LocalStorage:
     def open(self, key: str) -> BinaryIO:  # noqa: D102
         return self._path(key).open("rb")
 
-    def local_path(self, key: str) -> str | None:  # noqa: D102
-        return str(self._path(key))
-
     def replace(self, groups: Sequence[Sequence[Change]]) -> list[list[Version] | StoreError]:  # noqa: D102
         deadline = time.monotonic() + self._lock_timeout_seconds
         jobs = [_Job(changes) for changes in groups]

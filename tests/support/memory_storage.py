@@ -55,9 +55,6 @@ class MemoryStorage:
             raise FileNotFoundError(key)
         return io.BytesIO(content.content)
 
-    def local_path(self, _key: str) -> str | None:
-        return None
-
     def replace(self, groups: Sequence[Sequence[Change]]) -> list[list[Version] | StoreError]:
         with self._mutex:
             return [self._replace(changes) for changes in groups]

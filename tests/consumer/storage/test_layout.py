@@ -52,7 +52,21 @@ def test_a_partition_stays_near_fifteen_hundred_rows(interval: Interval) -> None
     assert (span[1] - span[0]) // interval.typical_ms <= 15_000
 
 
-@pytest.mark.parametrize("name", ["2024-13.parquet", "2024-06-30", "x.parquet", "2024-06-31.parquet", ".parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2024-13.parquet",
+        "2024-00.parquet",
+        "2024-06-30",
+        "x.parquet",
+        "2024-06-31.parquet",
+        ".parquet",
+        "0000.parquet",
+        "9999.parquet",
+        "2024-06-30T24.parquet",
+        "2024.parquet\n",
+    ],
+)
 def test_other_names_are_no_partitions(name: str) -> None:
     assert partition_span(name) is None
 
