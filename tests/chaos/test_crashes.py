@@ -14,17 +14,12 @@ TRIED = [
     ("make a folder", Fault.KILLED_AFTER),
     ("sync a folder above", Fault.KILLED_BEFORE),
     ("open a partition", Fault.EIO),
-    ("open a staged partition", Fault.KILLED_AFTER),
     ("write a staged partition", Fault.ENOSPC),
-    ("sync a staged partition", Fault.EIO),
-    ("rename over a partition", Fault.KILLED_BEFORE),
     ("rename over a partition", Fault.KILLED_AFTER),
     ("sync a series' folder", Fault.EIO),
-    ("write a staged ledger", Fault.ENOSPC),
     ("rename over a ledger", Fault.KILLED_AFTER),
     ("send the acknowledgement", Fault.KILLED_BEFORE),
     ("receive its answer", Fault.KILLED_BEFORE),
-    ("receive its answer", Fault.EIO),
 ]
 
 

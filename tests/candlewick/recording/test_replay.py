@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from candlewick.recording.follow import FollowedCandle
 from candlewick.recording.in_order import in_order
 from candlewick.recording.recording import Recording
 from candlewick.recording.replay import Gap, Pacer
+from candlewick.recording.stream_sink import StreamSink
 from consumer.dataset.dataset import Dataset
+from shared.broker.client import sync_client
+from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.errors import CandlewickError
 from shared.interval import HOUR_MS, Interval
@@ -118,6 +122,33 @@ def test_a_stream_has_the_live_form_so_a_writer_cannot_tell(
         2,
         f"candlewick: stream:{prefix} is the recording's own: name another prefix\n",
     )
+
+
+def test_a_stream_that_nobody_reads_holds_the_replay_up_and_not_the_broker(
+    recorded: Recorded, recording: Recording, prefix: str
+) -> None:
+    client: Any = sync_client(recorded.settings)
+    sink = StreamSink(client, f"{prefix}-again", prefix, max_entries=300)
+    recorded.store([began(), *minutes(1000)])
+    (candles,) = recording.replay().batches()
+    stream, lengths, taken = Keys(f"{prefix}-again").candles(Market.USDT_FUTURES), list[int](), 0
+    client.xgroup_create(stream, "readers", id="0", mkstream=True)
+
+    def write() -> None:
+        for at in range(0, 1000, 50):
+            sink.write(candles[at : at + 50])
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(write)
+        wait_until(lambda: client.xlen(stream) >= 300, 10)
+        while taken < 1000:
+            lengths.append(int(client.xlen(stream)))
+            for _, entries in client.xreadgroup("readers", "one", {stream: ">"}, count=100, block=2000):
+                client.xack(stream, "readers", *(number for number, _ in entries))
+                taken += len(entries)
+        running.result(10)
+    assert 300 <= max(lengths) < 350
+    client.close()
 
 
 def _count(settings: Settings, series: Series) -> int:
