@@ -51,10 +51,10 @@ test: install-dev  ## formatting, lint, types, contracts and all tests
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 3 --dist worksteal
+	@$(BIN)/pytest -n 4 --dist worksteal
 
 test-lowest:  ## all tests with the lowest version of every dependency that pyproject.toml names
-	@exec sh .ci/environment lowest pytest -n 3 --dist worksteal
+	@exec sh .ci/environment lowest pytest -n 4 --dist worksteal
 
 format: install-dev  ## format and mend what a tool can mend
 	@$(BIN)/ruff format .

@@ -4,7 +4,6 @@ Files are compressed by zstd without dictionaries, which make columns of prices 
 checksums, so a bit that flips on disk is noticed as damage, and never read as a wrong price.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from shared.interval import Interval
 
 _MANY = 16  # files: fewer are read before threads have started
 _AT_ONCE = 8  # a thread takes so many at a time
-_MAX_THREADS = 8
+_THREADS = 4  # more than there are cores do no harm
 
 
 class Partition(NamedTuple):
@@ -82,7 +81,7 @@ def read_table(storage: Storage, key: str, names: Sequence[str] | None = None) -
 
 
 def read_tables(storage: Storage, keys: Sequence[str], names: Sequence[str]) -> list[pa.Table | None]:
-    """``read_table`` of many partitions, in their order, by as many threads as there are cores."""
+    """``read_table`` of many partitions, in their order, by a few threads."""
 
     def some(keys: Sequence[str]) -> list[pa.Table | None]:
         return [read_table(storage, key, names) for key in keys]
@@ -90,7 +89,7 @@ def read_tables(storage: Storage, keys: Sequence[str], names: Sequence[str]) -> 
     if len(keys) < _MANY:
         return some(keys)
     pieces = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)]
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MAX_THREADS)) as threads:
+    with ThreadPoolExecutor(_THREADS) as threads:
         return list(chain.from_iterable(threads.map(some, pieces)))
 
 
