@@ -1,6 +1,8 @@
 """What a writer tells of its flushes: log lines, the next try of series that cannot be written, and its heartbeat."""
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +10,11 @@ from consumer.group.batch import Batch
 from consumer.storage.candle_store import Written
 from shared.broker.entry import Entry
 from shared.broker.heartbeat import Rate
-from shared.candle import Candle, Series
+from shared.candle import WEBSOCKET, Candle, Series
 from shared.errors import SeriesLockedError, StoreError
 from shared.interval import utc
+from shared.market import Market
+from shared.metrics.measures import CLOSE_TO_DISK_SECONDS, STEP_SECONDS, Buckets
 from shared.process.clock import Clock
 from shared.series_fact import BEFORE_ITS_FIRST, FactKind, SeriesFact
 
@@ -30,10 +34,19 @@ class Journal:
         conflicts: how often two different candles met under one key.
         flush_seconds: what the last flush cost.
         failure: why series cannot be written now; empty when all can.
+        nbytes: bytes of the files written.
+        written_by_market: ``written`` by market.
+        newest_end_ms: end of the newest candle on disk, by market, in UTC ms.
+        flush: how long flushes take.
+        close_to_disk: how long after their close candles that came over WebSocket are on disk, by market.
     """
 
     def __init__(self, log_candles: int, clock: Clock) -> None:
-        self.written = self.files = self.conflicts = 0
+        self.written = self.files = self.conflicts = self.nbytes = 0
+        self.written_by_market: Counter[Market] = Counter()
+        self.newest_end_ms: dict[Market, int] = {}
+        self.flush = Buckets(STEP_SECONDS)
+        self.close_to_disk = {market: Buckets(CLOSE_TO_DISK_SECONDS) for market in Market}
         self.flush_seconds = 0.0
         self.failure = ""
         self._log_candles = log_candles
@@ -48,7 +61,10 @@ class Journal:
         files = sum(written.files for _, written in done.values())
         self.written += len(candles)
         self.files += files
+        self.nbytes += sum(written.nbytes for _, written in done.values())
         self.flush_seconds = seconds
+        self.flush.observe(seconds)
+        self._measure(candles)
         for series, (_, written) in done.items():
             self._locked_since.pop(series, None)
             self.conflicts += len(written.conflicts)
@@ -58,6 +74,15 @@ class Journal:
             if isinstance(item, SeriesFact):
                 _log_fact(item)
         self._log_candles_of(candles, files)
+
+    def _measure(self, candles: Sequence[Candle]) -> None:
+        now_ms, ends = time.time_ns() // 1_000_000, self.newest_end_ms
+        for candle in candles:
+            market = candle.series.market
+            self.written_by_market[market] += 1
+            ends[market] = max(ends.get(market, 0), candle.end_time_ms)
+            if candle.source == WEBSOCKET:
+                self.close_to_disk[market].observe(candle.seconds_since_close(now_ms))
 
     def note_failures(self, failures: Mapping[Series, StoreError], batch: Batch) -> None:
         """Plan the next try of each series that failed, and say so once: at once, or for a lock after a while."""
@@ -84,6 +109,7 @@ class Journal:
             "written_per_minute": self._rate.sample(self._clock.monotonic(), total),
             "files": self.files + files,
             "flush_seconds": round(self.flush_seconds, 3),
+            "bytes": self.nbytes,
             "conflicts": self.conflicts,
             "failure": self.failure or None,
             "troubles": [self.failure] if self.failure else [],

@@ -17,12 +17,14 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from consumer.dataset.compactor import Compactor
 from consumer.dataset.dataset import Dataset
+from consumer.figures import WriterFigures
 from consumer.group.batch import Batch
 from consumer.group.reader import EntryReader
 from consumer.group.retention import Retention, Trimmer, remove_dead
@@ -46,6 +48,9 @@ from shared.candle import Series
 from shared.errors import ReplicaError, StoreError
 from shared.interval import DAY_MS
 from shared.market import Market
+from shared.metrics.measures import Family
+from shared.metrics.server import Watched, watched
+from shared.metrics.vitals import Vitals
 from shared.process.backoff import backoff
 from shared.process.clock import Clock
 from shared.process.once import SayOnce
@@ -112,6 +117,7 @@ class Writer:
             self._flusher, self.reader, self.batch, self._crashes, writer.tries, self._beat
         )
         self._journal = Journal(writer.log_candles, clock)
+        self._vitals, self._figures = Vitals(), WriterFigures(settings, markets, self._journal)
         self._beat_timer, self._trim_timer = Timer(BEAT_SECONDS), Timer(_TRIM_SECONDS)
         self._answer_timer, self._compact_timer = Timer(_ANSWER_SECONDS), Timer(_COMPACT_SECONDS)
         self._claim_timer, self._refill_timer = Timer(writer.claim_seconds / 2), Timer(_REFILL_SECONDS)
@@ -123,8 +129,10 @@ class Writer:
 
     def run(self) -> None:
         """Write until ``stop``, then flush a last time. BrokerError when the broker cannot be used as it is."""
+        process = Watched(ROLE, self._vitals, self._families, self._figures.troubles)
         try:
-            self._run()
+            with watched(self._settings.metrics, process):
+                self._run()
         finally:
             self.close()
 
@@ -156,6 +164,7 @@ class Writer:
                 if isinstance(error, ReplicaError) and not has_begun:
                     raise
                 say_away("waiting for the broker %s: %s", broker_name(self._settings), error)
+                self._vitals.note(self._report())
                 is_ready = False
                 self.start_over()
                 self._pause(next(delays))
@@ -272,17 +281,25 @@ class Writer:
         """Tell the broker how this process is, if it is time to; False when it is time to stop."""
         if not self._beat_timer.ring(self._clock.monotonic()):
             return not self._stopping
-        body = self._journal.heartbeat(self._isolation.written, self._isolation.files) | {
-            "consumer": self.consumer,
-            "waiting": len(self.batch),
-            "dead_letters": self.reader.dead_letters,
-            "lost": self.reader.lost,
-        }
+        body = self._report()
+        self._vitals.note(body)
         try:
             beat(self._client, self._keys, ROLE, body)
         except OutOfMemoryError as error:  # a broker that is full refuses it, and can still be read and acknowledged
             log.debug("no heartbeat: %s", error)
         return not self._stopping
+
+    def _report(self) -> dict[str, Any]:
+        """What a heartbeat says."""
+        return self._journal.heartbeat(self._isolation.written, self._isolation.files) | {
+            "consumer": self.consumer,
+            "waiting": len(self.batch),
+            "dead_letters": self.reader.dead_letters,
+            "lost": self.reader.lost,
+        }
+
+    def _families(self) -> Iterable[Family]:
+        return self._figures.families(self._vitals.report)
 
 
 def write(settings: Settings, markets: Sequence[Market] = tuple(Market)) -> None:

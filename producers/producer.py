@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +21,7 @@ from producers.exchange.event_time import EventTime
 from producers.exchange.proxy import check_proxies
 from producers.exchange.rest import RestClient
 from producers.exchange.weight import WeightBudget
+from producers.figures import families
 from producers.gaps.intake import Intake
 from producers.gaps.repair import Repairer
 from producers.gaps.tracker import GapTracker
@@ -39,6 +41,9 @@ from shared.broker.keys import Keys
 from shared.broker.sources import claim_async
 from shared.errors import BrokerError, SettingsError
 from shared.market import Market
+from shared.metrics.measures import Family
+from shared.metrics.server import Watched, watched
+from shared.metrics.vitals import Vitals
 from shared.process.backoff import backoff
 from shared.process.once import SayOnce
 from shared.process.stopping import StopRequests, stop_signals
@@ -81,6 +86,7 @@ class Producer:
             self.clock,
         )
         self.repairer = Repairer(self.intake, self.rest, self.clock, repair)
+        self.vitals = Vitals()
         self.health = Health(self.clock, selection, self.tracker, self.repairer, self.publisher)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -137,6 +143,7 @@ class Producer:
         frames, candles = Rate(), Rate()
         while True:
             body = await self._report(frames, candles)
+            self.vitals.note(body)
             try:
                 await beat(self.client, self.keys, str(self.market), body)
             except (*CONNECTION_ERRORS, RedisError) as error:
@@ -145,6 +152,10 @@ class Producer:
                     raise fatal from None
                 log.debug("no heartbeat: %s", error)
             await asyncio.sleep(BEAT_SECONDS)
+
+    def families(self) -> Iterable[Family]:
+        """Its figures for Prometheus; for another thread."""
+        return families(self.market, self.vitals.report, self.publisher)
 
     async def _report(self, frames: Rate, candles: Rate) -> dict[str, Any]:
         """What a heartbeat says."""
@@ -159,7 +170,10 @@ class Producer:
             "troubles": self.health.troubles(),
             "connections": delivering,
             "connections_wanted": wanted,
-            "connections_replaced": counters.replaced,
+            "connections_replaced": counters.replaced.total(),
+            "replaced": dict(counters.replaced),
+            "frames": counters.frames,
+            "candles": counters.candles,
             "frames_per_minute": frames.sample(now, counters.frames),
             "candles_per_minute": candles.sample(now, counters.candles),
             "malformed": counters.malformed,
@@ -198,8 +212,10 @@ async def produce(market: Market, settings: Settings, share: Share) -> int:
     log.info(
         "recording (share %s) from %s into %s", share, settings.exchange.websocket(market)[0], broker_name(settings)
     )
+    watch = Watched(market, producer.vitals, producer.families)
     try:
-        await producer.run(stop)
+        with watched(settings.metrics, watch):
+            await producer.run(stop)
     except NoPermissionError as error:
         raise fatal_answer(error, settings) or error from None
     finally:

@@ -76,6 +76,13 @@ class Candle:
         """The candle's end, which is the next one's open time."""
         return self.series.interval.end(self.open_time_ms)
 
+    def seconds_since_close(self, now_ms: int) -> float:
+        """How long ago it closed: how late the exchange sent it, by its clock, and how long we have had it, by ours."""
+        return (self.event_time_ms - self.end_time_ms + now_ms - self.receive_time_ms) / 1000
+
+
+WEBSOCKET = "websocket"
+"""The ``source`` of a candle that came as it closed."""
 
 DECIMALS = tuple(field.name for field in fields(Candle) if field.type is str and field.compare)
 """Names of the candle's prices and volumes, in the order that ``checked_candle`` takes them."""

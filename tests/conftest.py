@@ -76,6 +76,7 @@ def real_data() -> Path:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("CANDLEWICK_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("CANDLEWICK_METRICS_PORT", "0")  # tests that run side by side would want the same ones
     monkeypatch.chdir(tmp_path)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from consumer.group.streams import waits_too_long
 from shared.settings.model import Settings
 from shared.text import counted
 
@@ -80,10 +81,7 @@ def _troubles(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unstored(found: Mapping[str, Any], settings: Settings) -> Iterator[str]:
-    """Streams whose oldest entry that is not stored has waited for longer than writers need, dead ones included."""
-    patience = settings.writer.flush_max_seconds + 1.5 * settings.writer.claim_seconds
+    """Streams whose oldest entry that is not stored has waited for too long."""
     for name, state in found["markets"].items():
-        age = state["stream"]["oldest_unstored_seconds"]
-        if age is not None and age > patience:
-            waiting = state["stream"]["unread"] + state["stream"]["pending"]
-            yield f"{name}: {counted(waiting, 'entry waits', 'entries wait')} to be stored, the oldest for {age:.0f} s"
+        if text := waits_too_long(name, state["stream"], settings.writer):
+            yield text

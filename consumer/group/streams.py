@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared.broker.entry import EntryId, decode_entry
@@ -12,10 +12,13 @@ from shared.candle import Candle
 from shared.errors import MalformedCandleError
 from shared.market import Market
 from shared.series_fact import SeriesFact
+from shared.settings.sections import WriterSettings
+from shared.text import counted
 
 log = logging.getLogger(__name__)
 
 _CLOCK_MS = 60_000
+_MAX_COUNTED = 10_000
 
 
 def retained(client: Any, keys: Keys, market: Market) -> Iterator[Candle | SeriesFact | None]:
@@ -65,8 +68,27 @@ def stream_figures(client: Any, keys: Keys, market: Market, group: str) -> dict[
     first = pending["min"] or next((number for number, _ in client.xrange(stream, min=unread, count=1)), None)
     if first:
         found["oldest_unstored_seconds"] = _age_seconds(client, first)
-    found["unread"] = sum(map(len, pages(client, stream, unread)))
+    found["unread"] = _count_from(client, stream, unread, ours.get("lag"))
     return found
+
+
+def _count_from(client: Any, stream: str, first: str, lag: int | None) -> int:
+    """How many entries there are from an id on: counted where they are few, else as the broker says, if it knows."""
+    count = 0
+    for page in pages(client, stream, first):
+        count += len(page)
+        if count > _MAX_COUNTED and lag is not None:
+            return max(count, int(lag))
+    return count
+
+
+def waits_too_long(market: str, stream: Mapping[str, Any], writer: WriterSettings) -> str | None:
+    """A line where a stream's oldest entry that is not stored has waited for longer than any writer needs."""
+    age = stream["oldest_unstored_seconds"]
+    if age is None or age <= writer.flush_max_seconds + 1.5 * writer.claim_seconds:
+        return None
+    waiting = counted(stream["unread"] + stream["pending"], "entry waits", "entries wait")
+    return f"{market}: {waiting} to be stored, the oldest for {age:.0f} s"
 
 
 def _age_seconds(client: Any, number: bytes) -> float:

@@ -28,10 +28,11 @@ _CACHED_PARTITIONS = 2  # of a series
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one write did: partitions replaced, and open times (ms) under which different candles met."""
+    """What one write did: partitions replaced, open times (ms) under which different candles met, and bytes written."""
 
     files: int = 0
     conflicts: tuple[int, ...] = ()
+    nbytes: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +46,11 @@ class _Job:
     rows: dict[str, Rows] = field(default_factory=dict)
     conflicts: list[int] = field(default_factory=list)
     error: StoreError | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all files that it writes."""
+        return sum(len(change.content) for change in self.changes if change.content is not None)
 
 
 class CandleStore:
@@ -101,7 +107,7 @@ class CandleStore:
                 break
         for job in trying:
             job.error = SeriesLockedError(f"{job.series}: other writers were faster {_TRIES} times: {job.error}")
-        return [job.error or Written(len(job.rows), tuple(job.conflicts)) for job in jobs]
+        return [job.error or Written(len(job.rows), tuple(job.conflicts), job.nbytes) for job in jobs]
 
     def _merge(self, job: _Job) -> None:
         """Merge with what is stored, and make what has to be changed."""

@@ -10,8 +10,9 @@ before this one goes.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -65,7 +66,7 @@ class Counters:
     not_klines: int = 0
     not_asked: int = 0
     attempts: int = 0
-    replaced: int = 0
+    replaced: Counter[str] = field(default_factory=Counter)  # connections, by why
     silent_channels: int = 0
     newest: Candle | None = None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from shared.candle import Candle, checked_candle, checked_series
+from shared.candle import WEBSOCKET, Candle, checked_candle, checked_series
 from shared.errors import MalformedCandleError
 from shared.market import Market
 from shared.text import printable, quoted
@@ -119,7 +119,7 @@ def _parse_kline(event: dict[str, Any], market: Market, receive_time_ms: int) ->
         kline.get("t"),
         tuple(map(kline.get, _DECIMALS)),
         kline.get("n"),
-        source="websocket",
+        source=WEBSOCKET,
         event_time_ms=event.get("E"),
         receive_time_ms=receive_time_ms,
     )

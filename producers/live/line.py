@@ -70,7 +70,7 @@ class Line:
                 self._retire(self._connection, _OVERLAP_SECONDS)
                 self._connection = successor
                 end = await self._serve(successor)
-                self._owner.counters.replaced += 1
+                self._owner.counters.replaced[end.name.lower()] += 1
                 because = f" ({successor.lost_because})" if successor.lost_because else ""
                 text = "replacing a connection of %d channels to %s: %s%s"
                 self._tell(text, len(self.channels), successor.address, end, because, same=("replacing", end))

@@ -28,9 +28,10 @@ from shared.broker.address import broker_name
 from shared.broker.client import CONNECTION_ERRORS, AsyncClient, fatal_answer
 from shared.broker.entry import EntryId, encode_entry
 from shared.broker.keys import Keys
-from shared.candle import Candle, Series
+from shared.candle import WEBSOCKET, Candle, Series
 from shared.interval import utc
 from shared.market import Market
+from shared.metrics.measures import CLOSE_TO_BROKER_SECONDS, STEP_SECONDS, Buckets
 from shared.process.backoff import backoff
 from shared.process.once import SayOnce
 from shared.series_fact import SeriesFact
@@ -65,6 +66,8 @@ class Publisher:
         self.cut_offs = 0  # pipelines that were not answered
         self.is_running = False  # whether the broker has been found and is handed what is held
         self._max_held = settings.publisher.buffer_candles
+        self.batch = Buckets(STEP_SECONDS)  # how long the broker takes to answer for a batch
+        self.close_to_broker = Buckets(CLOSE_TO_BROKER_SECONDS)  # of candles that came over WebSocket
         self.resend = ResendBuffer(self._max_held)  # what was published and is not stored yet
         self._client = client
         self._stream = Keys(settings.broker.prefix).candles(market)
@@ -167,19 +170,24 @@ class Publisher:
         pipeline = self._client.pipeline(transaction=False)
         for item in batch:
             pipeline.xadd(self._stream, encode_entry(item))  # type: ignore[arg-type] # invariant dict in redis-py
+        began = time.monotonic()
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except (*CONNECTION_ERRORS, RedisError) as error:
             self.cut_offs += 1
             return error
-        refused = []
+        self.batch.observe(time.monotonic() - began)
+        refused, now_ms = [], time.time_ns() // 1_000_000
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
                 refused.append((item, answer))
             else:
                 self.resend.add(EntryId.parse(answer), item)
                 self._account.mark_published(item)
-                self._candles += isinstance(item, Candle)
+                if isinstance(item, Candle):
+                    self._candles += 1
+                    if item.source == WEBSOCKET:
+                        self.close_to_broker.observe(item.seconds_since_close(now_ms))
         for _ in batch:
             self._held.popleft()
         self._held.extendleft(item for item, _ in reversed(refused))

@@ -16,6 +16,7 @@ from shared.settings.sections import (
     DataSettings,
     ExchangeSettings,
     LogSettings,
+    MetricsSettings,
     PublisherSettings,
     RecordGroup,
     RepairSettings,
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     publisher: PublisherSettings = PublisherSettings()
     writer: WriterSettings = WriterSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -213,6 +213,19 @@ class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is shown")
 
 
+class MetricsSettings(Section):
+    """Where each process says how it does: ``/metrics``, ``/healthz`` and ``/readyz``."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65_000)] = Field(
+        9750, description="of spot; usdt_futures, coin_futures and writer have the three that follow; 0: none"
+    )
+
+    def port_of(self, role: str) -> int:
+        """The port of a market's producer, or of ``writer``; 0: none."""
+        return self.port and self.port + [*Market, "writer"].index(role)
+
+
 class RecordGroup(Section):
     """Symbols of one market, each recorded at each of the intervals."""
 

@@ -39,7 +39,7 @@ async def listen(address: str, last: str) -> dict[str, Any]:
         async with asyncio.timeout(80):
             await done.wait()
     counters = listener.counters
-    return {"minutes": minutes, "replaced": counters.replaced, "malformed": counters.malformed, "failed": False}
+    return {"minutes": minutes, "replaced": counters.replaced.total(), "malformed": counters.malformed, "failed": False}
 
 
 async def ask(address: str, folder: str) -> dict[str, Any]:

@@ -74,14 +74,14 @@ async def test_a_planned_change_of_connection_loses_no_candle(cause: str) -> Non
                 await simulator.announce_shutdown()
             elif cause == "old age":
                 replace_connections(listener)
-            await until(lambda change=change: listener.counters.replaced >= change + 1)  # type: ignore[misc]
+            await until(lambda change=change: listener.counters.replaced.total() >= change + 1)  # type: ignore[misc]
             await until(lambda change=change: simulator.accepted >= change + 2)  # type: ignore[misc]
             await until(lambda: listener.connections == (1, 1))
             seen = len(got)
             await until(lambda seen=seen: len(got) > seen + 20)  # type: ignore[misc]
         for one in series(Market.SPOT, *SYMBOLS[:5]):
             assert gaps([candle for candle in got if candle.series == one]) == [1000], one
-        assert listener.counters.replaced >= 2
+        assert listener.counters.replaced.total() >= 2
 
 
 async def test_an_address_that_acknowledges_and_stays_silent_is_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,20 @@
+"""Values in buckets, as Prometheus counts them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.metrics.measures import CLOSE_TO_BROKER_SECONDS, Buckets
+
+
+@given(st.lists(st.floats(-1, 100)))
+def test_each_bound_has_all_that_is_at_most_it(values: list[float]) -> None:
+    buckets = Buckets(CLOSE_TO_BROKER_SECONDS)
+    for value in values:
+        buckets.observe(value)
+    bounds = [*CLOSE_TO_BROKER_SECONDS, float("inf")]
+    assert [count for _, count in buckets.cumulative()] == [sum(value <= bound for value in values) for bound in bounds]
+    assert buckets.sum == sum(max(value, 0.0) for value in values)
+
+
+def test_bounds_are_named_as_prometheus_reads_them() -> None:
+    assert [name for name, _ in Buckets((0.5, 10.0)).cumulative()] == ["0.5", "10.0", "+Inf"]
