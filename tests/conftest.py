@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from shared.settings.load import load_settings
 from shared.settings.model import Settings
 from tests.support.commands import COMMAND, Run, Start
 from tests.support.disk import Disk
+from tests.support.refusing import Refusing
 from tests.support.servers import RealServer
 
 hypothesis.settings.register_profile(
@@ -168,6 +170,16 @@ def make_settings(valkey_url: str, prefix: str, tmp_path: Path) -> Callable[...,
         return load_settings(flags=values)
 
     return make
+
+
+@pytest.fixture
+def refusing() -> Iterator[Refusing]:
+    with Refusing() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

@@ -2,54 +2,16 @@
 
 import json
 import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-
-import pytest
 
 from tests.support.commands import Run, Start
 from tests.support.pipeline import GROUPS, write_settings
+from tests.support.refusing import Refusing
 from tests.support.waiting import wait_until
 
 SECONDS = 30.0
 MOST = 14  # of one client in half a minute: its pauses double from half a second, and are never below a tenth of that
-
-
-class Refusing(ThreadingHTTPServer):
-    """Answers 451 to everything, WebSockets too, and counts by path."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Refusal)
-        self.asked: Counter[str] = Counter()
-
-
-class Refusal(BaseHTTPRequestHandler):
-    """One connection to it."""
-
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Refusing)
-        self.server.asked[self.path.partition("?")[0]] += 1
-        body = b'{"code": 0, "msg": "Service unavailable from a restricted location"}'
-        self.send_response(451)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture
-def refusing() -> Iterator[Refusing]:
-    with Refusing() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_every_client_asks_ever_more_slowly_and_status_and_health_say_why(

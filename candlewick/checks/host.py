@@ -1,0 +1,156 @@
+"""This host: the data folder, its disk, open files, ports. Nothing that is tried is left behind."""
+
+import os
+import resource
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from candlewick.checks.finding import Finding, bad, doubtful, well
+from candlewick.up.supervisor import check_sources
+from consumer.dataset.dataset import Dataset
+from consumer.storage.durable import sync_folder, write_new
+from shared.errors import SourceError
+from shared.interval import DAY_MS
+from shared.market import Market
+from shared.process.locks import is_locked, try_lock
+from shared.settings.model import Settings
+
+_SLOW_SYNC_SECONDS = 0.1
+_FEW_DAYS, _MANY_DAYS = 30, 36_500
+_LITTLE_BYTES, _VERY_LITTLE_BYTES = 5 * 10**9, 2 * 10**8
+_FEW_FILES, _VERY_FEW_FILES = 1024, 256
+_BYTES_A_CANDLE = 45  # in a day file of 1m; without a history of its own nothing else is known
+_DAYS_LOOKED_AT = 7
+
+
+def check_host(settings: Settings) -> Iterator[Finding]:
+    """All of it."""
+    yield from _folder(settings)
+    yield _sources(settings)
+    yield _open_files()
+    yield from _ports(settings)
+
+
+def _folder(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data.folder
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    where = f"{folder}" if folder.exists() else f"{folder}, which will be made,"
+    try:
+        seconds = _try_writing(parent)
+    except OSError as error:
+        remedy = "give this user the right to write there, or name another folder: data.folder"
+        yield bad("data folder", f"{folder} cannot be written: {error.strerror or error}", remedy)
+        return
+    if seconds is None:
+        remedy = "two writers would not notice each other: use a local disk, or a file system with flock"
+        yield bad("data folder", f"{folder} does not keep locks", remedy)
+    elif seconds > _SLOW_SYNC_SECONDS:
+        remedy = "candles are stored all the same, later; a local disk is faster"
+        yield doubtful("data folder", f"{where} takes {seconds * 1000:.0f} ms to sync a file", remedy)
+    else:
+        yield well("data folder", f"{where} takes a file in {seconds * 1000:.1f} ms, synced, and keeps locks")
+    yield _room(settings, parent)
+
+
+def _try_writing(parent: Path) -> float | None:
+    """How long a file takes to be written, synced and renamed, in seconds; None where a lock does not hold."""
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".candlewick-check-") as name:
+        began, folder = time.monotonic(), Path(name)
+        fd = write_new(folder / "new", b"\0" * 65_536)
+        os.fsync(fd)
+        (folder / "new").rename(folder / "old")
+        sync_folder(folder)
+        seconds = time.monotonic() - began
+        other = os.open(folder / "old", os.O_RDONLY)
+        try:
+            return seconds if try_lock(fd) and is_locked(other) else None
+        finally:
+            os.close(other)
+            os.close(fd)
+
+
+def _room(settings: Settings, parent: Path) -> Finding:
+    free = shutil.disk_usage(parent).free
+    a_day, is_measured = bytes_a_day(settings)
+    days = free / a_day if a_day else float("inf")
+    rate = f"{'about ' if not is_measured else ''}{_size(a_day)} a day"
+    text = f"{_size(free)} free" + (f": {days:,.0f} days at {rate}" if days < _MANY_DAYS else f"; {rate}")
+    remedy = "make room, or name a folder on another disk: data.folder"
+    if free < _VERY_LITTLE_BYTES or days < 1:
+        return bad("disk", text, remedy)
+    if free < _LITTLE_BYTES or days < _FEW_DAYS:
+        return doubtful("disk", text, f"{remedy}; `candlewick compact` makes closed months smaller")
+    return well("disk", text)
+
+
+def bytes_a_day(settings: Settings) -> tuple[float, bool]:
+    """How fast the store grows, in bytes a day, and whether that was measured, by the files of its last days.
+
+    Without any it is estimated for the series that the settings name one by one.
+    """
+    dataset = Dataset.in_folder(settings.data.folder)
+    files = [file for series in dataset.series() for file in dataset.partitions(series)]
+    newest_ms = max((file.span.begin_ms for file in files), default=0)
+    recent = [file for file in files if file.span.begin_ms > newest_ms - _DAYS_LOOKED_AT * DAY_MS]
+    first_ms = min((file.span.begin_ms for file in recent), default=newest_ms)
+    if first_ms < newest_ms:  # more than the day that still grows
+        size = sum(file.size for file in recent if file.span.begin_ms < newest_ms)
+        return size / ((newest_ms - first_ms) / DAY_MS), True
+    named = [series for market in Market for series in settings.series(market)]
+    return sum(DAY_MS / series.interval.typical_ms * _BYTES_A_CANDLE for series in named), False
+
+
+def _sources(settings: Settings) -> Finding:
+    try:
+        check_sources(settings)
+    except SourceError as error:
+        return bad("source", str(error), "record into another data folder, or say --mix-sources")
+    exchange = settings.exchange
+    return well("source", f"the simulated exchange at {exchange.simulator}" if exchange.simulator else "Binance")
+
+
+def _open_files() -> Finding:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{files:,} may be open at once"
+    remedy = f"ulimit -n {min(most, 65_536) if most > 0 else 65_536}, or LimitNOFILE= of the service"
+    if 0 <= files < _VERY_FEW_FILES:
+        return bad("open files", text, remedy)
+    if 0 <= files < _FEW_FILES:
+        return doubtful("open files", text, remedy)
+    return well("open files", text)
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    host, first = settings.metrics.host, settings.metrics.port
+    if not first:
+        yield well("metrics", "none: metrics.port is 0")
+        return
+    taken = [port for port in range(first, first + len(Market) + 1) if not _is_free(host, port)]
+    ports = f"{host}, ports {first} to {first + len(Market)}"
+    if taken:
+        text = f"{', '.join(map(str, taken))} of {ports}: taken, perhaps by a recording that runs"
+        yield doubtful("metrics", text, "if none runs, choose others: metrics.port; recording does not need them")
+    else:
+        yield well("metrics", f"{ports}: free")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:  # noqa: PLR2004 # decimal units
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
