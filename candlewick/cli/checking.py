@@ -50,17 +50,11 @@ def check(
 
 def _settings(settings: "Settings") -> "Iterator[Finding]":
     from candlewick.checks.finding import bad, well
-    from shared.market import Market
-    from shared.text import counted
 
     if not settings.record:
         yield bad("settings", "nothing is recorded", "add symbols and intervals under [[record]]")
         return
-    named = sum(len(settings.series(market)) for market in Market)
-    markets = [str(market) for market in Market if settings.groups(market)]
-    patterns = any("*" in symbol or "?" in symbol for group in settings.record for symbol in group.symbols)
-    series = f"{counted(named, 'series', 'series')} by name{', and more by patterns,' if patterns else ''}"
-    yield well("settings", f"{series} of {', '.join(markets)}")
+    yield well("settings", settings.recorded)
 
 
 def _lines(finding: "Finding", width: int, *, with_remedy: bool) -> Iterator[str]:

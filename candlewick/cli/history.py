@@ -48,5 +48,5 @@ def backfill(
         config, data, simulator=simulator, log_level=log_level, mix_sources=mix_sources
     )
     order = make_order(settings, market, symbols, interval, max(start, 0), end, archive, unverified=unverified)
-    configure_logging("backfill", settings.log.level)
+    configure_logging("backfill", settings.log.level, settings.log.format)
     raise typer.Exit(run(settings, order))

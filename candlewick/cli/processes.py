@@ -26,7 +26,7 @@ def up(
     settings, flags, environment = options.settings_and_flags(
         config, data, broker, simulator, log_level, mix_sources=mix_sources
     )
-    configure_logging("up", settings.log.level)
+    configure_logging("up", settings.log.level, settings.log.format)
     check_sources(settings)
     for market in Market:
         check_proxies(settings.exchange, market)
@@ -80,7 +80,7 @@ def produce(
     from shared.process.logs import configure_logging
 
     settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level, mix_sources=mix_sources)
-    configure_logging(market, settings.log.level)
+    configure_logging(market, settings.log.level, settings.log.format)
     raise typer.Exit(1 if asyncio.run(run(market, settings.check_record(), Share.parse(share))) else 0)
 
 
@@ -98,7 +98,7 @@ def write(
     from shared.process.logs import configure_logging
 
     settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level, mix_sources=mix_sources)
-    configure_logging("writer", settings.log.level)
+    configure_logging("writer", settings.log.level, settings.log.format)
     run(settings, tuple(markets or Market))
 
 

@@ -95,6 +95,8 @@ class Supervisor:
                 started = embedded.start(self._settings, lambda: self._requests.asked)
                 log.info("%s %s", "started" if started else "found", broker_name(self._settings))
                 self._look_at_broker()
+            settings = self._settings
+            log.info("recording %s into %s; see `candlewick status`", settings.recorded, settings.candles_folder)
             code = 0
             try:
                 code = self._watch(folder, None if seconds is None else time.monotonic() + seconds)

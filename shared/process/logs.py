@@ -3,14 +3,17 @@
 import logging
 import sys
 import time
+from typing import Any
+
+import orjson
 
 from shared.text import printable, without_passwords
 
 
-def configure_logging(process: str, level: str = "INFO") -> None:
-    """Send log lines of a level and above to standard error, in the form of ``log_format``."""
+def configure_logging(process: str, level: str = "INFO", form: str = "text") -> None:
+    """Send log lines of a level and above to standard error: as text by ``log_format``, or each as ``json``."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(log_format(process, on_terminal=sys.stderr.isatty()))
+    handler.setFormatter(_Json(process) if form == "json" else log_format(process, on_terminal=sys.stderr.isatty()))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in ("websockets", "aiohttp.access", "asyncio", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -46,3 +49,23 @@ class _ForTerminal(_Safe):
     def format(self, record: logging.LogRecord) -> str:
         record.shown_level = f"{record.levelname} " if record.levelno > logging.INFO else ""
         return super().format(record)
+
+
+class _Json(_Safe):
+    """A JSON object a line: ``time``, ``process``, ``level``, ``event``, ``message`` and, of an exception, ``error``.
+
+    ``event`` is the message without its values, such as ``Record %s at %s``: the same for all that happens alike.
+    """
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self, process: str) -> None:
+        super().__init__("%(message)s")
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        event, (message, *error) = str(record.msg), super().format(record).split("\n", maxsplit=1)
+        moment = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03}Z"
+        shown: dict[str, Any] = {"time": moment, "process": self._process, "level": record.levelname}
+        shown |= {"event": event, "message": message} | ({"error": error[0]} if error else {})
+        return orjson.dumps(shown).decode()

@@ -112,6 +112,15 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys(named))
 
     @property
+    def recorded(self) -> str:
+        """What is recorded, in a line: ``6 series of spot, usdt_futures``, ``2 series and *USDC of spot``."""
+        markets = [market for market in Market if self.groups(market)]
+        named = sum(len(self.series(market)) for market in markets)
+        patterns = dict.fromkeys(name for group in self.record for name in group.symbols if is_pattern(name))
+        whats = [f"{named} series"] * bool(named or not patterns) + [f"'{name}'" for name in patterns]
+        return f"{' and '.join(whats)} of {', '.join(markets)}"
+
+    @property
     def candles_folder(self) -> Path:
         """Root of the dataset: finished Parquet files and nothing else."""
         return self.data.folder / "candles"

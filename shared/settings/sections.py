@@ -211,6 +211,7 @@ class LogSettings(Section):
     """What is logged."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level that is shown")
+    format: Literal["text", "json"] = Field("text", description="lines for people, or a JSON object a line")
 
 
 class MetricsSettings(Section):

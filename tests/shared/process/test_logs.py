@@ -1,6 +1,9 @@
 """How a log line looks, in a file and on a terminal."""
 
+import json
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -33,3 +36,24 @@ def test_words_from_outside_move_no_cursor_and_forge_no_line(on_terminal: bool) 
     line = log_format("spot", on_terminal=on_terminal).format(record)
     assert line.endswith("refused: ?[2J??up INFO all is well?")
     assert line.isprintable()
+
+
+def test_as_json_each_line_is_an_object_whose_event_is_the_same_for_what_happens_alike() -> None:
+    code = """
+import logging
+from shared.process.logs import configure_logging
+configure_logging("spot", "INFO", "json")
+log = logging.getLogger("x")
+log.info("%d of %s", 7, "币安\\x1b\\n")
+try:
+    raise OSError("redis://user:secret@host refuses")
+except OSError:
+    log.exception("an internal error")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = map(json.loads, done.stderr.splitlines())
+    assert first.pop("time").endswith("Z")
+    assert first == {"process": "spot", "level": "INFO", "event": "%d of %s", "message": "7 of 币安??"}
+    assert (second["event"], second["message"]) == ("an internal error", "an internal error")
+    assert second["error"].startswith("Traceback (most recent call last):\n")
+    assert "secret" not in done.stderr
