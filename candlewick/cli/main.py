@@ -20,6 +20,7 @@ _COMMANDS = (  # in the order of help: panel, module, commands
     ("Record", "checking", ("check",)),
     ("Record", "symbols", ("symbols",)),
     (_SEEING, "records", ("ls", "read")),
+    (_SEEING, "plotting", ("plot",)),
     (_SEEING, "following", ("follow", "wait")),
     (_SEEING, "audit", ("audit",)),
     (_SEEING, "replaying", ("replay",)),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from candlewick.cli import options
+from shared.errors import CandlewickError
 from shared.market import Market
 
 
@@ -115,7 +116,12 @@ def broker(config: options.Config = None, data: options.Data = None) -> None:
 
 
 def status(
-    config: options.Config = None, data: options.Data = None, broker: options.Broker = None, json: options.Json = False
+    config: options.Config = None,
+    data: options.Data = None,
+    broker: options.Broker = None,
+    json: options.Json = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew all the time, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(help="With --watch: seconds between two looks.", min=0.2)] = 2.0,
 ) -> None:
     """Show how well it does, each market's processes and stream, and what is stored.
 
@@ -124,6 +130,13 @@ def status(
     from candlewick.cli.status import collect, exit_code, render
 
     settings, *_ = options.settings_and_flags(config, data, broker)
+    if watch:
+        from candlewick.cli.watching import watch_status
+
+        if json:
+            raise CandlewickError("--watch is for people, --json for programs: name one of them")
+        watch_status(settings, every)
+        return
     found = collect(settings)
     if json:
         options.print_json(found)
