@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\ntry:\n import candlewick.cli.main as c; sys.argv=['candlewick','--help']; c.main()\n"
+        "import sys\ntry:\n import candlewick.cli.main as c; c.command_line()(['--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('pandas','pyarrow','numpy','redis','pydantic','aiohttp') if m in sys.modules])"
     )
