@@ -127,7 +127,8 @@ def status(
 
     Leaves with 0 when all is recorded, 1 when something is not as it should be, 3 when nothing is recorded.
     """
-    from candlewick.cli.status import collect, exit_code, render
+    from candlewick.checks.state import collect
+    from candlewick.cli.status import exit_code, render
 
     settings, *_ = options.settings_and_flags(config, data, broker)
     if watch:
@@ -157,7 +158,7 @@ def health(
     """
     import socket
 
-    from candlewick.cli.health import WRITER, State, Verdict, judge_role
+    from candlewick.checks.health import WRITER, State, Verdict, judge_role
     from consumer.group.streams import stream_figures
     from shared.broker.heartbeat import heartbeats
     from shared.errors import BrokerError, CandlewickError

@@ -1,23 +1,11 @@
-"""``candlewick status``: how well it does, which processes live, what the streams hold, and what is stored."""
+"""``candlewick status``: how well it does, which processes live, what streams hold, and what is stored, in lines."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import RedisError
-
+from candlewick.checks.health import State
 from candlewick.cli.columns import columns
-from candlewick.cli.health import State, judge
-from candlewick.cli.options import iso
-from consumer.dataset.dataset import Dataset
-from consumer.dataset.figures import series_figures
-from consumer.group.streams import stream_figures
-from shared.broker.address import broker_name, embedded_socket
-from shared.broker.client import sync_client
-from shared.broker.heartbeat import heartbeats
-from shared.broker.keys import Keys
-from shared.market import Market
-from shared.settings.model import Settings
 from shared.source import shown
 from shared.text import counted, printable, without_passwords
 
@@ -28,65 +16,9 @@ _TROUBLES = (
 )
 
 
-def collect(settings: Settings) -> dict[str, Any]:
-    """The state of the pipeline as plain values; times are ISO 8601 in UTC, sizes bytes, ages seconds."""
-    keys = Keys(settings.broker.prefix)
-    client = sync_client(settings)
-    broker: dict[str, Any] = {"address": broker_name(settings), "error": None}
-    found: dict[str, Any] = {"health": {}, "broker": broker, "markets": {}, "writers": []}
-    try:
-        alive = heartbeats(client, keys)
-        for market in Market:
-            found["markets"][market.value] = {
-                "groups": len(settings.groups(market)),
-                "producers": [_producer(name, body) for (role, name), body in alive.items() if role == market],
-                "stream": stream_figures(client, keys, market, settings.writer.group),
-            }
-        found["writers"] = [{"process": name, **body} for (role, name), body in alive.items() if role == "writer"]
-    except (RedisError, OSError) as error:
-        has_broker = settings.broker.url or embedded_socket(settings).exists()
-        broker["error"] = str(error) if has_broker else "not running (`candlewick up` starts it)"
-    finally:
-        client.close()
-    found["store"] = _store(settings)
-    verdict = judge(found, settings)
-    found["health"] = {"state": verdict.state.value, "reasons": list(verdict.reasons)}
-    return found
-
-
 def exit_code(found: Mapping[str, Any]) -> int:
     """What the command leaves with: 0 when all is well, 1 when something is not, 3 when nothing is recorded."""
     return State(found["health"]["state"]).exit_code
-
-
-def _producer(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    end_ms = body.pop("last_candle_end_ms", None)
-    return {"process": name, **body, "last_candle_end": iso(end_ms) if end_ms else None}
-
-
-def _store(settings: Settings) -> dict[str, Any]:
-    dataset = Dataset.in_folder(settings.data.folder)
-    overview = [series_figures(dataset, series) for series in dataset.series()]
-    return {
-        "folder": str(settings.candles_folder),
-        "exists": settings.candles_folder.is_dir(),
-        "rows": sum(figures.rows for figures in overview),
-        "bytes": sum(figures.size for figures in overview),
-        "sources": {market.value: list(dataset.sources(market)) for market in Market},
-        "series": [
-            {
-                "market": figures.series.market.value,
-                "symbol": figures.series.symbol,
-                "interval": figures.series.interval.value,
-                "files": figures.files,
-                "rows": figures.rows,
-                "bytes": figures.size,
-                "newest_end": iso(figures.newest_end_ms) if figures.newest_end_ms is not None else None,
-                "error": figures.error,
-            }
-            for figures in overview
-        ],
-    }
 
 
 def render(found: Mapping[str, Any]) -> str:

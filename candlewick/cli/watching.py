@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from candlewick.cli.health import State
-from candlewick.cli.status import collect, render
+from candlewick.checks.health import State
+from candlewick.checks.state import collect
+from candlewick.cli.status import render
 from shared.interval import utc
 from shared.settings.model import Settings
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from candlewick.cli.health import State, Verdict, judge, judge_role
+from candlewick.checks.health import State, Verdict, judge, judge_role
 from shared.settings.load import load_settings
 
 SETTINGS = load_settings()

@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 
 def judge(found: Mapping[str, Any], settings: Settings) -> Verdict:
-    """The whole pipeline, as ``candlewick.cli.status.collect`` found it."""
+    """The whole pipeline, as ``candlewick.checks.state.collect`` found it."""
     if found["broker"]["error"]:
         return Verdict(State.DEAD, [f"{found['broker']['address']}: {found['broker']['error']}"])
     wanted = {name: state for name, state in found["markets"].items() if state["groups"]}
