@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 KIND, *COMMAND = sys.argv[1:]
 FOLDER = ROOT / (".venv-lowest" if KIND == "lowest" else ".venv")
 PYTHON = FOLDER / "bin" / "python"
-EXTRAS = {"run": "simulator", "dev": "simulator,dev", "lowest": "simulator,dev"}
+EXTRAS = {"run": "simulator,alarm", "dev": "simulator,alarm,dev", "lowest": "simulator,alarm,dev"}
 
 MAKER = f"Python {sys.version_info.major}.{sys.version_info.minor} in {sys.base_prefix}"
 _SHOWN_LINES = 40  # of what pip says from its first error on

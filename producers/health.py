@@ -40,12 +40,14 @@ class Health:
         self._monotonic = monotonic
         self._since: dict[str, float] = {}
 
-    def troubles(self) -> list[str]:
-        """What is wrong now and has been for a while, one line each; nothing when all is well."""
+    def troubles(self) -> dict[str, str]:
+        """What is wrong now and has been for a while, a line a kind; nothing when all is well."""
         found, now = dict(self._found()), self._monotonic()
         self._since = {kind: self._since.get(kind, now) for kind in found}
         lasting = {"silent": 0.0}  # it counts by itself
-        return [text for kind, text in found.items() if now - self._since[kind] >= lasting.get(kind, _LASTING_SECONDS)]
+        return {
+            kind: text for kind, text in found.items() if now - self._since[kind] >= lasting.get(kind, _LASTING_SECONDS)
+        }
 
     def _found(self) -> Iterator[tuple[str, str]]:
         """Each kind of trouble there is."""

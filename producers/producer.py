@@ -162,12 +162,14 @@ class Producer:
         counters, publisher, now = self.listener.counters, self.publisher, time.monotonic()
         delivering, wanted = self.listener.connections
         newest = counters.newest
-        weight = await self.rest.budget.report()
+        weight, troubles = await self.rest.budget.report(), self.health.troubles()
         return {
             "series": len(self.listener.series),
             "share": str(self.share),
             "source": self.source,
-            "troubles": self.health.troubles(),
+            "troubles": list(troubles.values()),
+            "kinds": list(troubles),  # of the troubles
+            "given_way": [*self.listener.given_way, *self.rest.given_way],
             "connections": delivering,
             "connections_wanted": wanted,
             "connections_replaced": counters.replaced.total(),

@@ -22,6 +22,11 @@ def simulated(address: str) -> str:
     return f"{_SIMULATED}{address}"
 
 
+def is_simulated(source: str) -> bool:
+    """Whether a source is a simulated exchange."""
+    return source.startswith(_SIMULATED)
+
+
 def source_of(addresses: Iterable[str]) -> str:
     """The source that is reached at these addresses: Binance, or the first host that is not Binance's."""
     for address in addresses:

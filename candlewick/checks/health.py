@@ -43,7 +43,7 @@ def judge(found: Mapping[str, Any], settings: Settings) -> Verdict:
     wanted = {name: state for name, state in found["markets"].items() if state["groups"]}
     dead = [f"no producer of {name} lives" for name, state in wanted.items() if not state["producers"]]
     dead += [] if found["writers"] else ["no writer lives"]
-    reasons = [*dead, *_missing_shares(found), *_troubles(found), *_unstored(found, settings)]
+    reasons = [*dead, *missing_shares(found), *_troubles(found), *_unstored(found, settings)]
     if not reasons:
         return Verdict(State.RECORDING)
     return Verdict(State.DEAD if dead else State.DEGRADED, reasons)
@@ -58,7 +58,7 @@ def judge_role(role: str, bodies: Sequence[Mapping[str, Any]], found: Mapping[st
     return Verdict(State.DEGRADED if reasons else State.RECORDING, reasons)
 
 
-def _missing_shares(found: Mapping[str, Any]) -> Iterator[str]:
+def missing_shares(found: Mapping[str, Any]) -> Iterator[str]:
     """Parts of markets that are divided among producers, of which one does not live."""
     for name, state in found["markets"].items():
         shares = {tuple(map(int, producer["share"].split("/"))) for producer in state["producers"]}

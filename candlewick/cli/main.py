@@ -17,9 +17,10 @@ _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Type
 
 _SEEING, _MENDING, _EXCHANGE = "Look at what was recorded", "Mend", "Look at the exchange, or do without it"
 _COMMANDS = (  # in the order of help: panel, module, commands
-    ("Record", "processes", ("up", "down", "status", "settings", "produce", "write", "broker", "health")),
+    ("Record", "processes", ("up", "down", "status", "settings", "produce", "write", "broker", "health", "watchdog")),
     ("Record", "checking", ("check",)),
     ("Record", "symbols", ("symbols",)),
+    ("Record", "alarming", ("alarm",)),
     (_SEEING, "records", ("ls", "read")),
     (_SEEING, "plotting", ("plot",)),
     (_SEEING, "following", ("follow", "wait")),
@@ -95,9 +96,7 @@ def _run(first: str | None) -> int:
         code = command_line(first)(prog_name="candlewick", standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
-        if not str(error):  # no command at all
-            print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)
-        else:
+        if str(error):  # otherwise no command was named, and help has been shown
             where = error.ctx.command_path if error.ctx else "candlewick"
             print(f"{where}: {' '.join(error.format_message().split())}", file=sys.stderr)
         return 2

@@ -115,6 +115,24 @@ def broker(config: options.Config = None, data: options.Data = None) -> None:
     embedded.run_in_foreground(settings)
 
 
+def watchdog(
+    config: options.Config = None,
+    data: options.Data = None,
+    broker: options.Broker = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Look at a pipeline until Ctrl-C, and tell people what is not well, and when it is again.
+
+    `candlewick up` starts one where alarm.urls are set. On another host it notices that the whole machine is gone.
+    """
+    from candlewick.alarms.watchdog import watch
+    from shared.process.logs import configure_logging
+
+    settings, *_ = options.settings_and_flags(config, data, broker, log_level=log_level)
+    configure_logging("watchdog", settings.log.level, settings.log.format)
+    watch(settings)
+
+
 def status(
     config: options.Config = None,
     data: options.Data = None,

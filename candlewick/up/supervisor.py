@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _BROKER_SECONDS = 1.0
 _PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a producer to hand over
+_WATCHDOG_GRACE_SECONDS = 1.0
 _WRITER_GRACE_SECONDS = 2.4
 _USER_ERROR = 2
 _ORDERLY_CODES = (0, -signal.SIGTERM)  # the signal itself ends a process that had not begun yet, and holds nothing
@@ -69,7 +70,8 @@ class Supervisor:
             raise SettingsError("the settings record nothing: add symbols and intervals under [[record]]")
         self._producers = [Child(market, ("produce", market, *flags), environment) for market in markets]
         self._writer = Child("writer", ("write", *flags), environment)
-        self._children = (self._writer, *self._producers)
+        self._watchdogs = [Child("watchdog", ("watchdog", *flags), environment)] if settings.alarm.urls else []
+        self._children = (self._writer, *self._producers, *self._watchdogs)
         self._requests = StopRequests()
         self._kill = False
         self._broker = Restarts("the embedded broker")
@@ -161,6 +163,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         log.info("stopping: producers hand over, the writer flushes")
+        self._stop_group(self._watchdogs, _WATCHDOG_GRACE_SECONDS)  # first: an orderly end is no reason for an alarm
         self._stop_group(self._producers, self._settings.publisher.drain_seconds + _PRODUCER_GRACE_SECONDS)
         self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
         if not self._settings.broker.url and embedded.is_ours(self._settings):

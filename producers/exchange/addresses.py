@@ -29,6 +29,12 @@ class Addresses:
         """The one to use now."""
         return self._addresses[self._at]
 
+    @property
+    def given_way(self) -> list[str]:
+        """A line while another address than the first is in use."""
+        first, current = self._addresses[0], self.current
+        return [f"{self._what}: {current} is used, {first} gave way"] if current != first else []
+
     def give_way(self, address: str, reason: object) -> None:
         """An address does not serve: use the next, unless another one is in use already, or there is no other."""
         if address != self.current or len(self._addresses) == 1:

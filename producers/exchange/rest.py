@@ -82,6 +82,11 @@ class RestClient:
             limits=limits,
         )
 
+    @property
+    def given_way(self) -> list[str]:
+        """A line while another address than the first is asked."""
+        return self._addresses.given_way
+
     async def close(self) -> None:
         """Close its connections."""
         await self._client.aclose()

@@ -98,6 +98,11 @@ class CandleListener:
         """How many connections deliver, and how many there should be."""
         return sum(line.is_delivering for line in self._lines), len(self._lines)
 
+    @property
+    def given_way(self) -> list[str]:
+        """A line while another address than the first is used for new connections."""
+        return self._addresses.given_way
+
     async def add_series(self, series: Iterable[Series]) -> None:
         """Listen to more series, over running connections up to their limit and new ones for the rest.
 

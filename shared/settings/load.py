@@ -66,6 +66,7 @@ def describe(settings: Settings) -> Iterable[tuple[str, str, str]]:
             for key, inner in type(section).model_fields.items():
                 value = getattr(section, key)
                 shown = without_secrets(str(value)) if key == "url" else without_passwords(str(value))
+                shown = f"{len(value)} addresses" if key == "urls" else shown  # with tokens in them
                 yield f"{ENV_PREFIX}{name}_{key}".upper(), shown, inner.description or ""
         else:
             shown = f"{len(section)} groups" if isinstance(section, tuple) else str(section)

@@ -12,6 +12,7 @@ from shared.interval import Interval
 from shared.market import Market
 from shared.settings.sections import (
     DEFAULT_RECORD,
+    AlarmSettings,
     BrokerSettings,
     DataSettings,
     ExchangeSettings,
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     writer: WriterSettings = WriterSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    alarm: AlarmSettings = AlarmSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -227,6 +227,25 @@ class MetricsSettings(Section):
         return self.port and self.port + [*Market, "writer"].index(role)
 
 
+class AlarmSettings(Section):
+    """Who is told when something is not well, and when it is again."""
+
+    urls: tuple[SecretStr, ...] = Field((), description="where to, as Apprise spells it, such as tgram://TOKEN/CHAT")
+    look_seconds: Annotated[float, Field(ge=0.1, le=3600)] = Field(15.0, description="between two looks")
+    lasting_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        60.0, description="how long something must have been so before it is told, and gone before its all-clear"
+    )
+    pause_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        60.0, description="shortest time between two messages; what happens meanwhile goes into the next one"
+    )
+    daily: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^$")] = Field(
+        "", description="time of day in UTC, such as 08:00, of a message that all is well, or what is not; empty: none"
+    )
+    least_free_gb: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="room on the data folder's disk below which it is nearly full"
+    )
+
+
 class RecordGroup(Section):
     """Symbols of one market, each recorded at each of the intervals."""
 

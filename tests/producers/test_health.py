@@ -33,7 +33,7 @@ class Parts:
         """What it says now and so much later, when nothing else has changed."""
         self.health.troubles()
         self.now += seconds
-        return self.health.troubles()
+        return [*self.health.troubles().values()]
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Telling people: what is not well, and that it is well again."""

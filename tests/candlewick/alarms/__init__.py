@@ -1,0 +1,1 @@
+"""Alarms: what is told, when, and to whom."""
