@@ -36,6 +36,7 @@ _GAUGES = {
     "rest_closed_seconds": ("rest_closed_seconds", "for how long nothing is asked over REST; 0: it is open"),
 }
 _TIMES = {
+    "shortest_ms": ("shortest_interval_seconds", "the shortest interval that is recorded"),
     "event_time_ms": ("exchange_time_timestamp_seconds", "the exchange's time, as it was heard last"),
     "last_candle_end_ms": ("newest_received_close_timestamp_seconds", "end of the newest candle received"),
 }

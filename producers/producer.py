@@ -165,6 +165,7 @@ class Producer:
         weight, troubles = await self.rest.budget.report(), self.health.troubles()
         return {
             "series": len(self.listener.series),
+            "shortest_ms": min((one.interval.typical_ms for one in self.listener.series), default=None),
             "share": str(self.share),
             "source": self.source,
             "troubles": list(troubles.values()),
