@@ -18,6 +18,7 @@ _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Type
 _SEEING, _MENDING, _EXCHANGE = "Look at what was recorded", "Mend", "Look at the exchange, or do without it"
 _COMMANDS = (  # in the order of help: panel, module, commands
     ("Record", "processes", ("up", "down", "status", "settings", "produce", "write", "broker", "health", "watchdog")),
+    ("Record", "starting", ("init",)),
     ("Record", "checking", ("check",)),
     ("Record", "symbols", ("symbols",)),
     ("Record", "alarming", ("alarm",)),
