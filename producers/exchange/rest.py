@@ -113,7 +113,7 @@ class RestClient:
         ``closed_before_ms`` is the exchange's time, or earlier. A row that ends after it may still be open, and nothing
         in it would tell, so it is left out.
         """
-        question: dict[str, str | int] = {"symbol": series.symbol, "interval": series.interval.value}
+        question: dict[str, str | int] = {"symbol": series.symbol, "interval": str(series.interval)}
         question |= {"startTime": page.from_ms, "limit": page.limit}
         if page.end_ms is not None:
             question["endTime"] = page.end_ms - 1
@@ -144,7 +144,7 @@ class RestClient:
         """Open time of the very first kline of a series; None where there is none, or no way to ask for it (COIN-M)."""
         if self.market is Market.COIN_FUTURES:
             return None
-        question = {"symbol": series.symbol, "interval": series.interval.value, "startTime": 0, "limit": 1}
+        question = {"symbol": series.symbol, "interval": str(series.interval), "startTime": 0, "limit": 1}
         rows = await self._get("klines", question, klines_weight(self.market, 1))
         try:
             return checked_time("first open time", rows[0][0])

@@ -26,7 +26,8 @@ class Buckets:
 
     def observe(self, value: float) -> None:
         """Count a value; one that is below 0, as skewed clocks make them, as 0."""
-        value = max(value, 0.0)
+        if value < 0.0:  # noqa: PLR1730 # max takes as long as all the rest
+            value = 0.0
         self._counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
