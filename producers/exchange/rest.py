@@ -144,7 +144,8 @@ class RestClient:
         """Open time of the very first kline of a series; None where there is none, or no way to ask for it (COIN-M)."""
         if self.market is Market.COIN_FUTURES:
             return None
-        question = {"symbol": series.symbol, "interval": str(series.interval), "startTime": 0, "limit": 1}
+        question: dict[str, str | int] = {"symbol": series.symbol, "interval": str(series.interval)}
+        question |= {"startTime": 0, "limit": 1}
         rows = await self._get("klines", question, klines_weight(self.market, 1))
         try:
             return checked_time("first open time", rows[0][0])
