@@ -104,11 +104,16 @@ class Line:
 
         The line's old connection, where it still reads, is kept up to date meanwhile.
         """
-        async with Tasks() as updating:
-            if self._connection is not None:
-                updating.start(self._keep_subscriptions(self._connection))
-            found = await self._try_until_delivering()
-            await updating.cancel()
+        found: Connection | None = None
+        try:
+            async with Tasks() as updating:
+                if self._connection is not None:
+                    updating.start(self._keep_subscriptions(self._connection))
+                found = await self._try_until_delivering()
+                await updating.cancel()
+        except BaseException:
+            self._retire(found)  # it delivers, and nobody will have it
+            raise
         return found
 
     async def _try_until_delivering(self) -> Connection:

@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from producers.live.connections import AttemptBudget, CandleListener
+from producers.live.line import Line
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.sections import ExchangeSettings
@@ -125,6 +126,28 @@ async def test_a_quiet_series_misses_nothing_while_its_connection_is_doubted() -
         await until(lambda: len({candle.open_time_ms for candle in got}) >= 6, 30)
         assert gaps(got) == [60_000]
         assert simulator.accepted > 2
+
+
+async def test_a_successor_that_has_just_delivered_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end comes while the old connection's subscriptions are let go: the new one is nobody's yet."""
+    is_between = asyncio.Event()
+
+    async def keep(*_: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_between.set()
+            await asyncio.sleep(0.2)
+
+    async with exchange(speed=10.0) as simulator:
+        listener = CandleListener(Market.SPOT, ExchangeSettings(simulator=simulator.address), lambda _: None)
+        async with asyncio.timeout(10), listener:
+            await listener.add_series(series(Market.SPOT, *SYMBOLS[:3]))
+            await until(lambda: listener.connections == (1, 1))
+            monkeypatch.setattr(Line, "_keep_subscriptions", keep)
+            replace_connections(listener)
+            await is_between.wait()
+        await until(lambda: not simulator.connections)
 
 
 async def test_a_connection_that_lags_behind_its_successor_still_delivers_what_it_has() -> None:
