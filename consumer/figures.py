@@ -1,12 +1,16 @@
 """A writer's heartbeat, histograms and streams, as Prometheus sees them."""
 
+import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from consumer.dataset.dataset import Dataset
+from consumer.dataset.figures import newest_ends
 from consumer.group.streams import stream_figures, waits_too_long
 from consumer.journal import Journal
 from shared.broker.client import sync_client
@@ -15,6 +19,7 @@ from shared.market import Market
 from shared.metrics.measures import Family
 from shared.settings.model import Settings
 
+_FRESH_SECONDS = 1.0
 _COUNTERS = {
     "files": ("files_written", "Parquet files written"),
     "bytes": ("bytes_written", "bytes of Parquet files written"),
@@ -36,6 +41,9 @@ class WriterFigures:
         self._settings = settings
         self._markets = markets
         self._journal = journal
+        self._mutex = threading.Lock()
+        self._seen: tuple[float, dict[str, dict[str, Any]]] = (-_FRESH_SECONDS, {})
+        self._ends_before: dict[Market, int] | None = None
 
     def families(self, report: Mapping[str, Any]) -> Iterator[Family]:
         """What a heartbeat says, the histograms, the streams where the broker answers, and the disk."""
@@ -45,7 +53,8 @@ class WriterFigures:
         yield Family("entries_held", "gauge", "entries read and not written yet", (), {(): report.get("waiting")})
         by_market = {(str(market),): count for market, count in journal.written_by_market.items()}
         yield Family("candles_stored", "counter", "candles on disk and acknowledged", ("market",), by_market)
-        newest = {(str(market),): end_ms / 1000 for market, end_ms in journal.newest_end_ms.items()}
+        ends = self._newest_before() | journal.newest_end_ms
+        newest = {(str(market),): end_ms / 1000 for market, end_ms in ends.items()}
         meaning = "end of the newest candle on disk"
         yield Family("newest_stored_close_timestamp_seconds", "gauge", meaning, ("market",), newest)
         to_disk = {(str(market),): buckets for market, buckets in journal.close_to_disk.items()}
@@ -60,8 +69,9 @@ class WriterFigures:
         oldest = {(market,): None if age is None else time.time() - age for market, age in ages.items()}
         meaning = "when the oldest entry was published that is not stored"
         yield Family("oldest_unstored_entry_timestamp_seconds", "gauge", meaning, ("market",), oldest)
-        free = shutil.disk_usage(self._settings.data.folder).free
-        yield Family("data_free_bytes", "gauge", "room on the data folder's disk", (), {(): free})
+        with contextlib.suppress(OSError):  # a folder that was taken away
+            free = shutil.disk_usage(self._settings.data.folder).free
+            yield Family("data_free_bytes", "gauge", "room on the data folder's disk", (), {(): free})
 
     def troubles(self) -> list[str]:
         """Streams whose oldest entry has waited for longer than a writer needs."""
@@ -70,8 +80,26 @@ class WriterFigures:
             return ["the broker does not answer"]
         return [text for name, stream in found.items() if (text := waits_too_long(name, stream, self._settings.writer))]
 
+    def _newest_before(self) -> dict[Market, int]:
+        """Ends of the newest candles that were stored before this process wrote any; looked at when asked first."""
+        with self._mutex:
+            if self._ends_before is None:
+                found: dict[Market, int] = {}
+                dataset = Dataset.in_folder(self._settings.data.folder)
+                for series, end_ms in newest_ends(dataset, self._markets).items():
+                    found[series.market] = max(found.get(series.market, 0), end_ms)
+                self._ends_before = found
+            return self._ends_before
+
     def _streams(self) -> dict[str, dict[str, Any]]:
-        """Figures of each market's stream; none while the broker is away."""
+        """Figures of each market's stream, a second old at most; none while the broker is away."""
+        with self._mutex:
+            at, found = self._seen
+            if time.monotonic() - at >= _FRESH_SECONDS:
+                self._seen = _, found = time.monotonic(), self._ask()
+            return found
+
+    def _ask(self) -> dict[str, dict[str, Any]]:
         client = sync_client(self._settings)
         keys, group = Keys(self._settings.broker.prefix), self._settings.writer.group
         try:

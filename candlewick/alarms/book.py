@@ -3,10 +3,10 @@
     seen ──(it lasts)──▶ told ──(gone for as long)──▶ all clear
 
 What comes and goes within ``lasting_seconds`` is not told. All that is to be told goes into one message, and two
-messages have ``pause_seconds`` between them. A message that could not be sent is not lost: what it told is told again.
+messages have ``pause_seconds`` between them. A message that nobody took is not lost: what it told is told again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
@@ -48,19 +48,30 @@ class AlarmBook:
         self._pending: tuple[list[str], list[str]] = [], []  # keys that the message under way tells, and clears
         self._next_daily = _next(settings.daily, moment)
 
-    def look(self, found: Mapping[str, str], now: float, moment: datetime) -> Message | None:
-        """Take in what is wrong now; what to send, if it is time to. Call ``sent`` when that was sent."""
+    def look(
+        self,
+        found: Mapping[str, str],
+        now: float,
+        moment: datetime,
+        is_hidden: Callable[[str], bool] = lambda _: False,
+    ) -> Message | None:
+        """Take in what is wrong now; what to send, if it is time to. Call ``sent`` or ``failed`` then.
+
+        Of what ``is_hidden`` nobody knows whether it is over: it stays as it was.
+        """
+        for key, trouble in self._troubles.items():
+            if key not in found and is_hidden(key):
+                trouble.seen = now
         for key, text in found.items():
             trouble = self._troubles.setdefault(key, _Trouble(text, now, now))
             trouble.text, trouble.seen = text, now
         lasting = self._settings.lasting_seconds
         for key, trouble in list(self._troubles.items()):
-            if key not in found and not trouble.is_told:
+            if key not in found and not trouble.is_told and not is_hidden(key):
                 del self._troubles[key]
         new = [key for key, one in self._troubles.items() if not one.is_told and now - one.since >= lasting]
-        gone = [
-            key for key, one in self._troubles.items() if one.is_told and key not in found and now - one.seen >= lasting
-        ]
+        over = [key for key, one in self._troubles.items() if one.is_told and key not in found and not is_hidden(key)]
+        gone = [key for key in over if now - self._troubles[key].seen >= lasting]
         is_daily = self._next_daily is not None and moment >= self._next_daily
         if self._sent_at is not None and now - self._sent_at < self._settings.pause_seconds:
             return None
@@ -79,6 +90,10 @@ class AlarmBook:
         self._sent_at, self._pending = now, ([], [])
         if self._next_daily is not None and moment >= self._next_daily:
             self._next_daily = _next(self._settings.daily, moment)
+
+    def failed(self, now: float) -> None:
+        """Nobody took the message: what it told is told again, after a pause."""
+        self._sent_at, self._pending = now, ([], [])
 
     def _message(self, new: list[str], gone: list[str], *, is_daily: bool) -> Message:
         lasting = [key for key, one in self._troubles.items() if one.is_told and key not in gone]

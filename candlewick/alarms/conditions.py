@@ -3,8 +3,8 @@
 However many series a trouble has it is one alarm, whose text counts them.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from candlewick.checks.health import missing_shares
 from consumer.group.streams import waits_too_long
@@ -13,12 +13,23 @@ from shared.source import is_simulated
 from shared.text import counted
 
 _SKEW_SECONDS = 60.0
+_KNOWN_WITHOUT = (":producer", ":unstored")  # a producer that tells
 
 
-def conditions(
-    found: Mapping[str, Any], settings: Settings, now_seconds: float, free_bytes: int | None
-) -> dict[str, str]:
-    """Alarms by their keys, which stay the same while a trouble lasts, however its text changes.
+class Conditions(NamedTuple):
+    """What was seen in one look.
+
+    Attributes:
+        alarms: texts by keys, which stay the same while a trouble lasts, however its text changes.
+        is_hidden: whether a key's trouble could not be looked at: nobody knows whether it is over.
+    """
+
+    alarms: dict[str, str]
+    is_hidden: Callable[[str], bool]
+
+
+def conditions(found: Mapping[str, Any], settings: Settings, now_seconds: float, free_bytes: int | None) -> Conditions:
+    """What is worth an alarm.
 
     Args:
         found: as ``candlewick.checks.state.collect`` finds it.
@@ -30,11 +41,13 @@ def conditions(
     if free_bytes is not None and free_bytes < settings.alarm.least_free_gb * 1e9:
         alarms["disk"] = f"the disk of {settings.data.folder} is nearly full: {free_bytes / 1e9:.1f} GB free"
     if found["broker"]["error"]:
-        return alarms | {"broker": f"{found['broker']['address']}: {found['broker']['error']}"}
+        alarms["broker"] = f"{found['broker']['address']}: {found['broker']['error']}"
+        return Conditions(alarms, lambda key: key != "disk")
     for market, state in found["markets"].items():
         alarms |= dict(_of_market(market, state, settings, now_seconds))
-    alarms |= {f"share:{text}": text for text in missing_shares(found)}
-    return alarms | dict(_of_writers(found))
+    alarms |= dict(_of_writers(found))
+    silent = {market for market, state in found["markets"].items() if not state["producers"]}
+    return Conditions(alarms, lambda key: key.partition(":")[0] in silent and not key.endswith(_KNOWN_WITHOUT))
 
 
 def _of_writers(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -57,6 +70,7 @@ def _of_market(
     text = waits_too_long(market, state["stream"], settings.writer)
     if text is not None:
         yield f"{market}:unstored", text
+    yield from ((f"{market}:{share}", share) for share in missing_shares({"markets": {market: state}}))
     for producer in state["producers"]:
         yield from _of_producer(market, producer, now_seconds)
 

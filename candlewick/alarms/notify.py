@@ -1,6 +1,7 @@
 """Messages to people, by Apprise (https://github.com/caronc/apprise), which knows more than a hundred services."""
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +26,10 @@ class Notifier:
         for number, url in enumerate(urls):
             service = apprise.Apprise()
             if not service.add(url.get_secret_value()):
-                scheme = url.get_secret_value().partition("://")[0]
-                raise SettingsError(
-                    f"alarm.urls.{number}: no service is known by {scheme[:20]!r}://…, or a part is missing"
-                )
+                match = re.match(r"([A-Za-z0-9.+-]{1,20})://", url.get_secret_value())
+                named = f"{match[1]}://…" if match else "what has no scheme:// in front"
+                text = f"no service is known by {named}, or a part of the address is missing"
+                raise SettingsError(f"alarm.urls.{number}: {text}")
             self._services.append(service)
 
     def send(self, message: Message) -> list[int]:

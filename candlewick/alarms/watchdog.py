@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 
 from candlewick.alarms.book import AlarmBook
-from candlewick.alarms.conditions import conditions
+from candlewick.alarms.conditions import Conditions, conditions
 from candlewick.alarms.notify import Notifier
 from candlewick.checks.state import collect
 from shared.errors import SettingsError
@@ -34,13 +34,24 @@ def watch(settings: Settings) -> None:
     book = AlarmBook(settings.alarm, socket.gethostname(), datetime.now(UTC))
     log.info("watching; %d to be told", len(settings.alarm.urls))
     while not stop.wait(settings.alarm.look_seconds):
-        folder = settings.data.folder
-        free = shutil.disk_usage(folder).free if folder.exists() else None
-        found = conditions(collect(settings, with_store=False), settings, time.time(), free)
+        found = _look(settings)
         now, moment = time.monotonic(), datetime.now(UTC)
-        message = book.look(found, now, moment)
+        message = book.look(found.alarms, now, moment, found.is_hidden)
         if message is None:
             continue
         log.warning("%s: %s", message.title, "; ".join(message.lines))
         if len(notifier.send(message)) < len(settings.alarm.urls):  # somebody knows
             book.sent(now, moment)
+        else:
+            book.failed(now)
+
+
+def _look(settings: Settings) -> Conditions:
+    """What is wrong now; that nothing can be seen is a trouble, too."""
+    try:
+        folder = settings.data.folder
+        free = shutil.disk_usage(folder).free if folder.exists() else None
+        return conditions(collect(settings, with_store=False), settings, time.time(), free)
+    except Exception as error:
+        log.exception("an internal error while looking")
+        return Conditions({"watchdog": f"the watchdog cannot look: {error!r}"}, lambda key: key != "watchdog")

@@ -42,8 +42,10 @@ async def _check(settings: Settings) -> list[Finding]:
 
 async def _market(settings: Settings, market: Market, skews: list[float]) -> list[Finding]:
     exchange = settings.exchange
-    rest = await asyncio.gather(*(_rest(settings, market, one, skews) for one in exchange.rest(market)))
-    sockets = await asyncio.gather(*(_socket(settings, market, one) for one in exchange.websocket(market)))
+    rest, sockets = await asyncio.gather(
+        asyncio.gather(*(_rest(settings, market, one, skews) for one in exchange.rest(market))),
+        asyncio.gather(*(_socket(settings, market, one) for one in exchange.websocket(market))),
+    )
     return [*_judged(f"{market} REST", rest), *_judged(f"{market} WebSocket", sockets)]
 
 

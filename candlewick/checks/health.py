@@ -5,6 +5,7 @@ should be, while something still works. *dead* means that nothing is recorded, o
 answer, or a process that has to live does not.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -61,7 +62,9 @@ def judge_role(role: str, bodies: Sequence[Mapping[str, Any]], found: Mapping[st
 def missing_shares(found: Mapping[str, Any]) -> Iterator[str]:
     """Parts of markets that are divided among producers, of which one does not live."""
     for name, state in found["markets"].items():
-        shares = {tuple(map(int, producer["share"].split("/"))) for producer in state["producers"]}
+        texts = (str(producer.get("share", "1/1")) for producer in state["producers"])
+        matches = (re.fullmatch(r"(\d{1,6})/(\d{1,6})", text) for text in texts)
+        shares = {(int(match[1]), int(match[2])) for match in matches if match is not None}
         parts = max((parts for _, parts in shares), default=1)
         if shares and (1, 1) not in shares:
             missing = [part for part in range(1, parts + 1) if (part, parts) not in shares]

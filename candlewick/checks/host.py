@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from candlewick.checks.finding import Finding, bad, doubtful, well
 from candlewick.up.supervisor import check_sources
@@ -18,6 +19,7 @@ from shared.interval import DAY_MS
 from shared.market import Market
 from shared.process.locks import is_locked, try_lock
 from shared.settings.model import Settings
+from shared.settings.types import is_pattern
 
 _SLOW_SYNC_SECONDS = 0.1
 _FEW_DAYS, _MANY_DAYS = 30, 36_500
@@ -74,11 +76,12 @@ def _try_writing(parent: Path) -> float | None:
 
 
 def _room(settings: Settings, parent: Path) -> Finding:
-    free = shutil.disk_usage(parent).free
-    a_day, is_measured = bytes_a_day(settings)
-    days = free / a_day if a_day else float("inf")
-    rate = f"{'about ' if not is_measured else ''}{_size(a_day)} a day"
-    text = f"{_size(free)} free" + (f": {days:,.0f} days at {rate}" if days < _MANY_DAYS else f"; {rate}")
+    free, rate = shutil.disk_usage(parent).free, bytes_a_day(settings)
+    days = free / rate.nbytes if rate.nbytes else float("inf")
+    a_day = f"{'' if rate.is_measured else 'about '}{_size(rate.nbytes)} a day"
+    text = f"{_size(free)} free" + (f": {days:,.0f} days at {a_day}" if days < _MANY_DAYS else f"; {a_day}")
+    if not rate.nbytes:
+        text = f"{_size(free)} free; how fast it fills is not known yet"
     remedy = "make room, or name a folder on another disk: data.folder"
     if free < _VERY_LITTLE_BYTES or days < 1:
         return bad("disk", text, remedy)
@@ -87,21 +90,29 @@ def _room(settings: Settings, parent: Path) -> Finding:
     return well("disk", text)
 
 
-def bytes_a_day(settings: Settings) -> tuple[float, bool]:
-    """How fast the store grows, in bytes a day, and whether that was measured, by the files of its last days.
+class Rate(NamedTuple):
+    """How fast a store grows, in bytes a day, 0 where nobody knows; measured, or estimated."""
 
-    Without any it is estimated for the series that the settings name one by one.
-    """
+    nbytes: float
+    is_measured: bool
+
+
+def bytes_a_day(settings: Settings) -> Rate:
+    """By the files of the store's last days; before a day is over, by the series that are stored or named."""
     dataset = Dataset.in_folder(settings.data.folder)
-    files = [file for series in dataset.series() for file in dataset.partitions(series)]
+    stored = dataset.series()
+    files = [file for series in stored for file in dataset.partitions(series)]
     newest_ms = max((file.span.begin_ms for file in files), default=0)
     recent = [file for file in files if file.span.begin_ms > newest_ms - _DAYS_LOOKED_AT * DAY_MS]
     first_ms = min((file.span.begin_ms for file in recent), default=newest_ms)
     if first_ms < newest_ms:  # more than the day that still grows
         size = sum(file.size for file in recent if file.span.begin_ms < newest_ms)
-        return size / ((newest_ms - first_ms) / DAY_MS), True
-    named = [series for market in Market for series in settings.series(market)]
-    return sum(DAY_MS / series.interval.typical_ms * _BYTES_A_CANDLE for series in named), False
+        return Rate(size / ((newest_ms - first_ms) / DAY_MS), is_measured=True)
+    has_patterns = any(is_pattern(symbol) for group in settings.record for symbol in group.symbols)
+    if has_patterns and not stored:
+        return Rate(0.0, is_measured=False)
+    named = {series for market in Market for series in settings.series(market)}.union(stored)
+    return Rate(sum(DAY_MS / series.interval.typical_ms * _BYTES_A_CANDLE for series in named), is_measured=False)
 
 
 def _sources(settings: Settings) -> Finding:
@@ -139,7 +150,7 @@ def _ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as tried:
+    with socket.socket(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             tried.bind((host, port))

@@ -16,6 +16,13 @@ from shared.interval import utc
 from shared.market import Market
 from shared.settings.model import Settings
 
+_COUNTS = (
+    *("series", "connections", "connections_wanted", "candles_per_minute", "missing", "due", "repaired", "absent"),
+    *("weight_used", "weight_limit", "rest_closed_seconds"),
+)
+_UNSAID: dict[str, Any] = {"share": "1/1", "rest_status": None} | dict.fromkeys(_COUNTS, 0)
+"""What a producer of another version may not say in its heartbeat."""
+
 
 def collect(settings: Settings, *, with_store: bool = True) -> dict[str, Any]:
     """The state of the pipeline as plain values; times are ISO 8601 in UTC, sizes bytes, ages seconds.
@@ -34,7 +41,11 @@ def collect(settings: Settings, *, with_store: bool = True) -> dict[str, Any]:
                 "producers": [_producer(name, body) for (role, name), body in alive.items() if role == market],
                 "stream": stream_figures(client, keys, market, settings.writer.group),
             }
-        found["writers"] = [{"process": name, **body} for (role, name), body in alive.items() if role == "writer"]
+        found["writers"] = [
+            {"process": name, **dict.fromkeys(("written", "written_per_minute", "waiting"), 0), **body}
+            for (role, name), body in alive.items()
+            if role == "writer"
+        ]
     except (RedisError, OSError) as error:
         has_broker = settings.broker.url or embedded_socket(settings).exists()
         broker["error"] = str(error) if has_broker else "not running (`candlewick up` starts it)"
@@ -49,7 +60,7 @@ def collect(settings: Settings, *, with_store: bool = True) -> dict[str, Any]:
 
 def _producer(name: str, body: dict[str, Any]) -> dict[str, Any]:
     end_ms = body.pop("last_candle_end_ms", None)
-    return {"process": name, **body, "last_candle_end": _iso(end_ms) if end_ms else None}
+    return {"process": name, **_UNSAID, **body, "last_candle_end": _iso(end_ms) if end_ms else None}
 
 
 def _store(settings: Settings) -> dict[str, Any]:

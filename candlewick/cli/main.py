@@ -86,8 +86,9 @@ def main() -> NoReturn:
     _speak_utf8()
     watch_supervisor()
     code = _run(sys.argv[1] if sys.argv[1:] else None)
-    with contextlib.suppress(OSError):
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # its reader has gone, or it is closed
+            stream.flush()
     os._exit(code)
 
 

@@ -18,6 +18,7 @@ from shared.text import decimal_text
 
 _UP, _DOWN = "#26a69a", "#ef5350"
 _TICKS = 5
+_WHOLE = 100  # volumes from here on are shown without decimals
 _VOLUME_SHARE = 4  # of so many lines one is the volume's
 _HOURS_AND_MINUTES, _DAYS = "%H:%M", "%Y-%m-%d"
 
@@ -61,7 +62,11 @@ def lines_of(candles: Candles, title: str, width: int, height: int) -> list[str]
     close, last = decimal_text(float(candles.closes[-1])), utc(int(candles.times[-1]))
     above = f"{title}: {close} at {last:%Y-%m-%d %H:%M} UTC"
     decimals = len(close.partition(".")[2])
-    scales = _scale(candles.lows.min(), candles.highs.max(), _TICKS, decimals), _scale(0, candles.volumes.max(), 2, 0)
+    most = float(candles.volumes.max())
+    scales = (
+        _scale(candles.lows.min(), candles.highs.max(), _TICKS, decimals),
+        ([0.0, most], ["0", f"{most:.0f}" if most >= _WHOLE else f"{most:.3g}"]),
+    )
     wide = max(len(text) for _, texts in scales for text in texts)
     volume_lines = (height - 1) // _VOLUME_SHARE
     figure.clear()

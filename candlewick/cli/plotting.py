@@ -1,5 +1,8 @@
 """``candlewick plot``: the candles of one series in the terminal, or as a picture in a file."""
 
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +71,10 @@ def plot(
             draw(candles, title, output)
             print(f"{output}: {len(candles.opens)} candles")
         else:
-            print("\n".join(lines_of(candles.last(room), title, width, height - 1)))
+            drawn = lines_of(candles.last(room), title, width, height - 1)
+            if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+                drawn = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn]
+            print("\n".join(drawn))
     except ModuleNotFoundError as error:
         raise CandlewickError(f"plot needs {error.name}: pip install 'candlewick[plot]'") from None
 

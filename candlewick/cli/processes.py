@@ -29,6 +29,10 @@ def up(
     )
     configure_logging("up", settings.log.level, settings.log.format)
     check_sources(settings)
+    if settings.alarm.urls:
+        from candlewick.alarms.notify import Notifier
+
+        Notifier(settings.alarm.urls)  # an address that is none is a mistake before anything starts
     for market in Market:
         check_proxies(settings.exchange, market)
     raise typer.Exit(Supervisor(settings.check_record(), flags, environment).run(seconds))
@@ -119,16 +123,19 @@ def watchdog(
     config: options.Config = None,
     data: options.Data = None,
     broker: options.Broker = None,
+    simulator: options.Simulator = None,
     log_level: options.LogLevel = None,
+    mix_sources: options.MixSources = False,
 ) -> None:
     """Look at a pipeline until Ctrl-C, and tell people what is not well, and when it is again.
 
-    `candlewick up` starts one where alarm.urls are set. On another host it notices that the whole machine is gone.
+    `candlewick up` starts one where alarm.urls are set. On another host, with the same settings file, it notices
+    that the whole machine is gone.
     """
     from candlewick.alarms.watchdog import watch
     from shared.process.logs import configure_logging
 
-    settings, *_ = options.settings_and_flags(config, data, broker, log_level=log_level)
+    settings, *_ = options.settings_and_flags(config, data, broker, simulator, log_level, mix_sources=mix_sources)
     configure_logging("watchdog", settings.log.level, settings.log.format)
     watch(settings)
 

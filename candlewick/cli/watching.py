@@ -13,16 +13,22 @@ from shared.interval import utc
 from shared.settings.model import Settings
 
 _COLOURS = {State.RECORDING: "green", State.DEGRADED: "yellow", State.DEAD: "red"}
+_SHARE = 4  # times what a look took
 _LITTLE = 4  # lines: with fewer there is nothing to leave out
 
 
 def watch_status(settings: Settings, every_seconds: float) -> None:
     """Show the status until Ctrl-C; where the output is no terminal, one after the other."""
     console = Console(highlight=False)
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False, transient=True) as live:
+    if not console.is_terminal or console.is_dumb_terminal:
         while True:
-            live.update(shown(settings, console.size.height if console.is_terminal else None), refresh=True)
+            console.print(shown(settings, None), soft_wrap=True)
             time.sleep(every_seconds)
+    with Live(console=console, screen=True, auto_refresh=False, transient=True) as live:
+        while True:
+            began = time.monotonic()
+            live.update(shown(settings, console.size.height), refresh=True)
+            time.sleep(max(every_seconds, _SHARE * (time.monotonic() - began)))  # a large store takes a while
 
 
 def shown(settings: Settings, height: int | None) -> Text:

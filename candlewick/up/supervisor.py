@@ -104,7 +104,8 @@ class Supervisor:
                 code = self._watch(folder, None if seconds is None else time.monotonic() + seconds)
             finally:
                 self._stop_all()
-            any_failed = any(child.code not in _ORDERLY_CODES for child in self._children)  # or was down
+            needed = (self._writer, *self._producers)
+            any_failed = any(child.code not in _ORDERLY_CODES for child in needed)  # or was down
             return code or int(any_failed and not self._kill)
 
     def _watch(self, folder: KnownFolder, until: float | None) -> int:
@@ -116,7 +117,7 @@ class Supervisor:
                 return _USER_ERROR
             for child in self._children:
                 if child.process is not None and child.code is not None:
-                    if child.code == _USER_ERROR:
+                    if child.code == _USER_ERROR and child not in self._watchdogs:  # recording needs none
                         return _USER_ERROR
                     child.restarts.note_end(f"ended with code {child.code}")
                     child.process = None

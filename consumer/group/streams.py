@@ -73,12 +73,14 @@ def stream_figures(client: Any, keys: Keys, market: Market, group: str) -> dict[
 
 
 def _count_from(client: Any, stream: str, first: str, lag: int | None) -> int:
-    """How many entries there are from an id on: counted where they are few, else as the broker says, if it knows."""
+    """How many entries there are from an id on: as the broker says where they are many; else counted, up to a bound."""
+    if lag is not None and int(lag) > _MAX_COUNTED:
+        return int(lag)
     count = 0
     for page in pages(client, stream, first):
         count += len(page)
-        if count > _MAX_COUNTED and lag is not None:
-            return max(count, int(lag))
+        if count >= _MAX_COUNTED:
+            break
     return count
 
 

@@ -64,7 +64,11 @@ def heartbeats(client: SyncClient, keys: Keys) -> dict[tuple[str, str], dict[str
     found = {}
     for key in client.scan_iter(match=keys.heartbeat("*", "*"), count=1000):
         value = client.get(key)
-        if isinstance(value, bytes):
+        try:
+            body = orjson.loads(value) if isinstance(value, bytes) else None
+        except orjson.JSONDecodeError:
+            body = None
+        if isinstance(body, dict):  # else gone, or nobody's of ours
             role, name = key.decode().rsplit(":", 2)[-2:]
-            found[role, name] = orjson.loads(value)
+            found[role, name] = body
     return dict(sorted(found.items()))

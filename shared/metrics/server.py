@@ -8,6 +8,7 @@ A port that is taken is said once, and is no reason not to record.
 """
 
 import logging
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from shared.settings.sections import MetricsSettings
 
 log = logging.getLogger(__name__)
 
+_TEXT = "text/plain; charset=utf-8"
 _ASK_SECONDS = 5.0  # a client that says nothing is let go
 
 
@@ -48,12 +50,11 @@ def watched(settings: MetricsSettings, process: Watched) -> Iterator[None]:
         yield
         return
     try:
-        server = ThreadingHTTPServer((settings.host, port), _handler(process))
+        server = _Server((settings.host, port), process)
     except OSError as error:
         log.info("no metrics at http://%s:%d: %s (metrics.port)", settings.host, port, error.strerror or error)
         yield
         return
-    server.daemon_threads = True
     thread = Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
     thread.start()
     try:
@@ -64,48 +65,69 @@ def watched(settings: MetricsSettings, process: Watched) -> Iterator[None]:
         thread.join()
 
 
-def _handler(process: Watched) -> type[BaseHTTPRequestHandler]:
-    from prometheus_client import CollectorRegistry, ProcessCollector
-    from prometheus_client.exposition import choose_encoder
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    registry.register(_Collector(process))
+    def __init__(self, address: tuple[str, int], process: Watched) -> None:
+        from prometheus_client import CollectorRegistry, ProcessCollector
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _ASK_SECONDS
-        server_version, sys_version = "candlewick", ""
+        self.process = process
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.registry.register(_Collector(process))
+        self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        super().__init__(address, _Handler)
 
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                encode, form = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(HTTPStatus.OK, form, encode(registry))
-            elif path == "/healthz":
-                hangs = process.vitals.hangs
-                self._tell([hangs] if hangs else [], "alive")
-            elif path == "/readyz":
-                self._tell([*process.vitals.troubles, *process.troubles()], "ready")
-            else:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /healthz or /readyz\n")
+    def handle_error(self, *_: object) -> None:
+        """A client that left early is nobody's concern."""
+        log.debug("a client left without its answer")
 
-        def _tell(self, troubles: Sequence[str], well: str) -> None:
-            status = HTTPStatus.SERVICE_UNAVAILABLE if troubles else HTTPStatus.OK
-            self._answer(
-                status, "text/plain; charset=utf-8", "".join(f"{line}\n" for line in troubles or [well]).encode()
-            )
 
-        def _answer(self, status: HTTPStatus, form: str, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", form)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _ASK_SECONDS
+    server_version, sys_version = "candlewick", ""
+    server: _Server
+
+    def do_GET(self) -> None:
+        self._respond()
+
+    def do_HEAD(self) -> None:
+        self._respond()
+
+    def _respond(self) -> None:
+        try:
+            status, form, body = self._answer(self.path.partition("?")[0])
+        except Exception:
+            log.exception("an internal error at %s", self.path)
+            status, form, body = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"an internal error: see the log\n"
+        self.send_response(status)
+        self.send_header("Content-Type", form)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Who asked is nobody's concern."""
+    def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        from prometheus_client.exposition import choose_encoder
 
-    return Handler
+        process = self.server.process
+        if path == "/metrics":
+            encode, form = choose_encoder(self.headers.get("Accept", ""))
+            return HTTPStatus.OK, form, encode(self.server.registry)
+        if path == "/healthz":
+            hangs = process.vitals.hangs
+            return _told([hangs] if hangs else [], "alive")
+        if path == "/readyz":
+            return _told([*process.vitals.troubles, *process.troubles()], "ready")
+        return HTTPStatus.NOT_FOUND, _TEXT, b"/metrics, /healthz or /readyz\n"
+
+    def log_message(self, *_: object) -> None:
+        """Who asked is nobody's concern."""
+
+
+def _told(troubles: Sequence[str], well: str) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if troubles else HTTPStatus.OK
+    return status, _TEXT, "".join(f"{line}\n" for line in troubles or [well]).encode()
 
 
 class _Collector:
@@ -122,7 +144,7 @@ class _Collector:
             "gauge": GaugeMetricFamily,
             "histogram": HistogramMetricFamily,
         }
-        ready = not self._process.vitals.troubles
+        ready = not self._process.vitals.troubles and not self._process.troubles()
         own = Family("ready", "gauge", "whether the process says that it does its work", ("role",), {})
         for family in (own._replace(values={(self._process.role,): int(ready)}), *self._process.families()):
             shown = kinds[family.kind](f"candlewick_{family.name}", family.meaning, labels=family.labels)

@@ -64,7 +64,8 @@ class _Json(_Safe):
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        event, (message, *error) = str(record.msg), super().format(record).split("\n", maxsplit=1)
+        event = printable(without_passwords(str(record.msg)), None)  # before its values are put in
+        message, *error = super().format(record).split("\n", maxsplit=1)
         moment = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03}Z"
         shown: dict[str, Any] = {"time": moment, "process": self._process, "level": record.levelname}
         shown |= {"event": event, "message": message} | ({"error": error[0]} if error else {})

@@ -22,10 +22,13 @@ class Looks:
         self.got: list[Message] = []
         self.is_down = False
 
-    def at(self, seconds: float, found: Mapping[str, str]) -> Message | None:
+    def at(self, seconds: float, found: Mapping[str, str], *, is_blind: bool = False) -> Message | None:
         moment = BEGAN + timedelta(seconds=seconds)
-        message = self.book.look(found, seconds, moment)
-        if message is None or self.is_down:
+        message = self.book.look(found, seconds, moment, lambda _: is_blind)
+        if message is None:
+            return None
+        if self.is_down:
+            self.book.failed(seconds)
             return None
         self.book.sent(seconds, moment)
         self.got.append(message)
@@ -81,13 +84,26 @@ def test_a_message_that_nobody_took_is_told_again(looks: Looks) -> None:
     for seconds in (60, 75, 90):
         looks.at(seconds, {"a": "x"})
     looks.is_down = False
-    assert looks.at(105, {"a": "x"}) is not None
+    assert looks.at(105, {"a": "x"}) is None, "there is a pause between tries, too"
+    assert looks.at(160, {"a": "x"}) is not None
     looks.is_down = True
     looks.at(300, {})
     looks.is_down = False
-    message = looks.at(315, {})
+    message = looks.at(400, {})
     assert message is not None
     assert message.lines == ("all clear: x",)
+
+
+def test_what_cannot_be_seen_stays_as_it_was(looks: Looks) -> None:
+    looks.at(0, {"letters": "3 dead letters"})
+    assert looks.at(60, {"letters": "3 dead letters"}) is not None
+    assert looks.at(200, {"broker": "away"}, is_blind=True) is None
+    message = looks.at(260, {"broker": "away"}, is_blind=True)
+    assert message == Message("Candlewick on here: 2 alarms", ("away",), is_well=False)
+    for seconds in range(300, 900, 15):
+        assert looks.at(seconds, {"broker": "away"}, is_blind=True) is None
+    message = looks.at(975, {"letters": "3 dead letters"})
+    assert message == Message("Candlewick on here: 1 alarm", ("all clear: away",), is_well=False)
 
 
 def test_a_daily_message_says_that_all_is_well_or_what_is_not() -> None:

@@ -65,7 +65,7 @@ def test_what_is_lost_is_told_once_and_so_is_its_return(
     address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
     alarm = {"urls": [receiver.url], "look_seconds": 0.3, "lasting_seconds": 1, "pause_seconds": 1}
     write_settings(tmp_path, address, GROUPS, alarm=alarm)
-    up = start("up")
+    up = start("up", "--simulator", address, "--mix-sources", "--log-level", "INFO")  # the watchdog takes all flags
     log = tmp_path / "log"
     wait_until(lambda: "Record spot BTCUSDT-1m at" in log.read_text(), 60)
     wait_until(lambda: "watching; 1 to be told" in log.read_text(), 30)
@@ -118,7 +118,7 @@ def test_each_trouble_has_a_key_that_stays_the_same(make_settings: Callable[...,
     beat(client, keys, "usdt_futures", body | {"kinds": [], "troubles": [], "event_time_ms": int(now * 1000) - 90_000})
     beat(client, keys, "writer", {"troubles": ["No space left on device"]})
     client.xadd(keys.dead_letters(Market.SPOT), {"reason": "x"})
-    found = conditions(collect(settings, with_store=False), settings, now, free_bytes=10**9)
+    found, is_hidden = conditions(collect(settings, with_store=False), settings, now, free_bytes=10**9)
     assert set(found) == {
         "disk",
         "dead letters",
@@ -134,9 +134,37 @@ def test_each_trouble_has_a_key_that_stays_the_same(make_settings: Callable[...,
     }
     assert found["usdt_futures:clock"] == "usdt_futures: this host's clock is 90 s ahead of the exchange's"
     assert found["disk"].endswith("is nearly full: 1.0 GB free")
+    hidden = ("coin_futures:silent", "coin_futures:clock"), ("coin_futures:producer", "spot:silent", "disk", "writer")
+    assert [[is_hidden(key) for key in keys] for keys in hidden] == [[True] * 2, [False] * 4]
 
 
-def test_whether_people_can_be_told_is_tried(candlewick: Run, receiver: Receiver, refused_port: int) -> None:
+def test_while_the_broker_is_away_nobody_knows_whether_other_troubles_are_over(
+    make_settings: Callable[..., Settings], refused_port: int
+) -> None:
+    settings = make_settings(broker={"url": f"redis://127.0.0.1:{refused_port}"})
+    found, is_hidden = conditions(collect(settings, with_store=False), settings, 0.0, free_bytes=None)
+    assert set(found) == {"broker"}
+    assert is_hidden("dead letters")
+    assert not is_hidden("disk")
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "{}", '{"share": "x"}', "7"])
+def test_a_heartbeat_that_is_none_ends_nobody(
+    make_settings: Callable[..., Settings], client: Any, candlewick: Run, body: str
+) -> None:
+    settings = make_settings()
+    keys = Keys(settings.broker.prefix)
+    for role in ("spot", "writer"):
+        client.set(keys.heartbeat(role, "here-1"), body)
+    conditions(collect(settings, with_store=False), settings, 0.0, free_bytes=None)
+    environment = {"CANDLEWICK_BROKER_URL": settings.broker.url, "CANDLEWICK_BROKER_PREFIX": settings.broker.prefix}
+    done = candlewick("status", **environment)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_whether_people_can_be_told_is_tried(
+    candlewick: Run, receiver: Receiver, refused_port: int, tmp_path: Path
+) -> None:
     urls = json.dumps([receiver.url, f"json://127.0.0.1:{refused_port}/another-token"])
     done = candlewick("alarm", "test", CANDLEWICK_ALARM_URLS=urls)
     assert (done.returncode, done.stdout) == (1, "alarm.urls.0: took it\nalarm.urls.1: did not take it\n")
@@ -146,6 +174,11 @@ def test_whether_people_can_be_told_is_tried(candlewick: Run, receiver: Receiver
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
     assert "alarm.urls.0" in wrong.stderr
     assert "secret" not in wrong.stderr
+    bare = candlewick("alarm", "test", CANDLEWICK_ALARM_URLS='["110201543:secret"]')
+    assert bare.returncode == 2
+    assert "110201543" not in bare.stderr
+    assert candlewick("up", CANDLEWICK_ALARM_URLS='["110201543:secret"]').returncode == 2, "before anything starts"
+    assert not (tmp_path / "data").exists()
     nobody = candlewick("watchdog")
     assert (nobody.returncode, nobody.stderr) == (
         2,

@@ -55,6 +55,9 @@ def test_a_disk_that_is_nearly_full(make_settings: Make, disk: Disk) -> None:
 
 def test_how_fast_the_store_grows_is_measured_by_the_days_that_are_over(make_settings: Make) -> None:
     settings = make_settings()
+    pattern = [{"market": "spot", "symbols": ["*USDT"], "intervals": ["1m"]}]
+    assert bytes_a_day(make_settings(record=pattern)).nbytes == 0
+    assert of(check_host(make_settings(record=pattern)), "disk").text.endswith("how fast it fills is not known yet")
     estimated, is_measured = bytes_a_day(settings)
     assert not is_measured
     assert estimated == pytest.approx((4 * 1440 + 2 * 480) * 45)

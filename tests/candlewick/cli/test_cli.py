@@ -1,6 +1,7 @@
 """The command line: help, errors, and what each command prints."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,18 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_was_printed_before_an_error_arrives() -> None:
+    code = (
+        "import candlewick.cli.main as c\n"
+        "from shared.errors import CandlewickError\n"
+        "def fail(**_):\n print('half of it'); raise CandlewickError('no more')\n"
+        "c.command_line = lambda _: fail\nc.main()"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "half of it\n", "candlewick: no more\n")
 
 
 def test_a_writer_starts_without_pandas() -> None:

@@ -18,6 +18,7 @@ from shared.settings.model import Settings
 from tests.support.candles import BTC, JUNE_30, MINUTE, make_candle
 from tests.support.commands import COMMAND, Run
 from tests.support.stores import DataFolder
+from tests.support.waiting import wait_until
 
 TERMINAL = {"COLUMNS": "80", "LINES": "24"}
 
@@ -113,3 +114,12 @@ def test_scales_have_texts_of_one_width() -> None:
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines_of(candles(*range(30)), "x", 60, 20)]
     axes = {line.index("┤") for line in lines if "┤" in line}
     assert len(axes) == 1
+
+
+def test_a_status_that_is_watched_into_a_file_is_there_again_and_again(data: Path, tmp_path: Path) -> None:
+    log = tmp_path / "status.txt"
+    command = [*COMMAND, "status", "--watch", "--every", "0.2", "--data", str(data)]
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output) as process:
+        wait_until(lambda: log.read_bytes().count(b"as of ") >= 2, 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130

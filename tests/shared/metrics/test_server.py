@@ -60,6 +60,18 @@ def test_what_another_thread_knows_counts_too() -> None:
     vitals.note({"troubles": []})
     with served(vitals, troubles=("the broker does not answer",)) as address:
         assert httpx.get(f"{address}/readyz").text == "the broker does not answer\n"
+        assert 'candlewick_ready{role="spot"} 0.0' in httpx.get(f"{address}/metrics").text
+        assert httpx.head(f"{address}/readyz").status_code == 503
+
+
+def test_what_breaks_while_it_is_asked_is_an_answer_and_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> list[Family]:
+        raise RuntimeError("no figures")
+
+    with served(Vitals(), broken) as address:
+        assert httpx.get(f"{address}/metrics").status_code == 500
+        assert httpx.get(f"{address}/healthz").status_code == 200
+    assert caplog.messages == ["an internal error at /metrics"]
 
 
 def test_figures_are_in_prometheus_s_form() -> None:
