@@ -69,7 +69,7 @@ class AlarmBook:
         for key, trouble in list(self._troubles.items()):
             if key not in found and not trouble.is_told and not is_hidden(key):
                 del self._troubles[key]
-        new = [key for key, one in self._troubles.items() if not one.is_told and now - one.since >= lasting]
+        new = [key for key in found if not self._troubles[key].is_told and now - self._troubles[key].since >= lasting]
         over = [key for key, one in self._troubles.items() if one.is_told and key not in found and not is_hidden(key)]
         gone = [key for key in over if now - self._troubles[key].seen >= lasting]
         is_daily = self._next_daily is not None and moment >= self._next_daily

@@ -13,7 +13,7 @@ from shared.source import is_simulated
 from shared.text import counted
 
 _SKEW_SECONDS = 60.0
-_KNOWN_WITHOUT = (":producer", ":unstored")  # a producer that tells
+_KNOWN_WITHOUT = (":producer", ":unstored")  # what is known of a market without a producer that tells
 
 
 class Conditions(NamedTuple):
@@ -46,8 +46,8 @@ def conditions(found: Mapping[str, Any], settings: Settings, now_seconds: float,
     for market, state in found["markets"].items():
         alarms |= dict(_of_market(market, state, settings, now_seconds))
     alarms |= dict(_of_writers(found))
-    silent = {market for market, state in found["markets"].items() if not state["producers"]}
-    return Conditions(alarms, lambda key: key.partition(":")[0] in silent and not key.endswith(_KNOWN_WITHOUT))
+    lost = {market for market, state in found["markets"].items() if state["groups"] and not state["producers"]}
+    return Conditions(alarms, lambda key: key.partition(":")[0] in lost and not key.endswith(_KNOWN_WITHOUT))
 
 
 def _of_writers(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -106,6 +106,13 @@ def test_what_cannot_be_seen_stays_as_it_was(looks: Looks) -> None:
     assert message == Message("Candlewick on here: 1 alarm", ("all clear: away",), is_well=False)
 
 
+def test_what_was_seen_once_and_is_hidden_since_is_not_told(looks: Looks) -> None:
+    looks.at(0, {"a": "x"})
+    for seconds in range(15, 600, 15):
+        assert looks.at(seconds, {}, is_blind=True) is None
+    assert looks.at(600, {"a": "x"}) is not None
+
+
 def test_a_daily_message_says_that_all_is_well_or_what_is_not() -> None:
     looks = Looks(AlarmSettings(lasting_seconds=60, pause_seconds=100, daily="08:00"))
     hour, day = 3600, 86_400
