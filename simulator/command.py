@@ -14,9 +14,6 @@ from shared.arguments import milliseconds, parse_market, parse_symbol, parse_tim
 from shared.errors import CandlewickError
 from shared.market import Market
 
-ADDRESS_LINE = "simulated exchange at "
-"""What the command's first line of output begins with; the exchange's address follows."""
-
 FAULT_NAMES = (
     "drop, close, shutdown, silent_connection, silent_channel, silent_on_connect, late_close, no_close, duplicate, "
     "out_of_order, corrupt, truncated, foreign, future, wrong_time, rest_429, rest_418, rest_5xx, rest_timeout, "

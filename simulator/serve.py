@@ -5,7 +5,7 @@ import logging
 import signal
 
 from shared.process.tasks import Tasks
-from simulator.command import ADDRESS_LINE
+from simulator import ADDRESS_LINE
 from simulator.server.simulator import Simulator
 
 log = logging.getLogger(__name__)

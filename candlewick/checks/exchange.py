@@ -13,7 +13,7 @@ from producers.exchange.proxy import proxy_for
 from producers.exchange.rest import RestClient
 from producers.exchange.weight import WeightBudget
 from shared.candle import Series
-from shared.errors import CandlewickError, RestUnavailableError, SettingsError
+from shared.errors import CandlewickError, SettingsError
 from shared.interval import Interval
 from shared.market import Market
 from shared.process.tasks import Tasks
@@ -70,7 +70,7 @@ async def _rest(settings: Settings, market: Market, address: str, skews: list[fl
         took = time.time() - began
     except SettingsError as error:
         return bad("", str(error), 'correct it, or exchange.proxy = "direct"')
-    except (RestUnavailableError, CandlewickError, TimeoutError) as error:
+    except (CandlewickError, TimeoutError) as error:
         text = f"{address}: {str(error).removeprefix(f'{address}{market.facts.rest_prefix}: ') or 'no answer in 10 s'}"
         return bad("", text, _GEO if _REFUSED.search(text) else _REACH)
     finally:

@@ -120,8 +120,8 @@ def _sources(settings: Settings) -> Finding:
         check_sources(settings)
     except SourceError as error:
         return bad("source", str(error), "record into another data folder, or say --mix-sources")
-    exchange = settings.exchange
-    return well("source", f"the simulated exchange at {exchange.simulator}" if exchange.simulator else "Binance")
+    found = dict.fromkeys(settings.exchange.source(market) for market in Market if settings.groups(market))
+    return well("source", ", ".join(found))
 
 
 def _open_files() -> Finding:

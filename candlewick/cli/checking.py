@@ -35,7 +35,7 @@ def check(
     settings, *_ = options.settings_and_flags(config, data, broker, simulator)
     settings.check_record()
     found: list[Finding] = []
-    for look in (_settings, check_host, check_broker, check_exchange):
+    for look in (_settings, _alarms, check_host, check_broker, check_exchange):
         for finding in look(settings):
             is_new = not found or finding.remedy != found[-1].remedy  # else it stands above already
             found.append(finding)
@@ -55,6 +55,20 @@ def _settings(settings: "Settings") -> "Iterator[Finding]":
         yield bad("settings", "nothing is recorded", "add symbols and intervals under [[record]]")
         return
     yield well("settings", settings.recorded)
+
+
+def _alarms(settings: "Settings") -> "Iterator[Finding]":
+    from candlewick.alarms.notify import Notifier
+    from candlewick.checks.finding import bad, well
+    from shared.errors import SettingsError
+
+    count = len(settings.alarm.urls)
+    try:
+        Notifier(settings.alarm.urls) if count else None
+    except SettingsError as error:
+        yield bad("alarms", str(error), "correct it; `candlewick alarm test` sends a message to each")
+    else:
+        yield well("alarms", f"{count} to be told" if count else "nobody is told: alarm.urls is empty")
 
 
 def _lines(finding: "Finding", width: int, *, with_remedy: bool) -> Iterator[str]:

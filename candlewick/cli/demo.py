@@ -15,7 +15,8 @@ from candlewick.up.child import COMMAND, start_supervised
 from shared.market import Market
 from shared.process.stopping import stop_signals
 from shared.text import counted
-from simulator.command import ADDRESS_LINE, parse_speed
+from simulator import ADDRESS_LINE
+from simulator.command import parse_speed
 
 
 def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None) -> int:
