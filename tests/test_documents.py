@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 from candlewick.cli.main import command_line
 from shared.settings.load import describe, load_settings
@@ -35,6 +36,15 @@ def compose_services() -> dict[str, str]:
     services = re.split(r"^  (?=\S)", listed, flags=re.MULTILINE)[1:]
     assert len(services) >= 11
     return {service.partition(":")[0]: service for service in services}
+
+
+def test_the_compose_file_is_yaml_and_all_that_a_service_waits_for_is_a_service() -> None:
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    assert set(services) == set(compose_services())
+    for name, service in services.items():
+        assert set(service.get("depends_on", ())) <= set(services), name
+        assert {"image", "cap_drop"} <= service.keys(), name
+    assert services["watchdog"]["command"] == ["watchdog"]
 
 
 def test_every_container_is_confined_and_opens_no_port_but_monitoring_on_this_host() -> None:
