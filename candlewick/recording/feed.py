@@ -5,9 +5,8 @@
 To catch up, the stream's newest id is noted first. Then everything that the account of what was delivered lacks is
 read, stream and store joined: holes that were filled meanwhile, series by series, then what is new, in the order of
 close times. From the noted id on the stream itself is read, as it is published. What comes both ways is in the account
-already, and is not delivered again. A position is lost when its entry does not stand in the stream any more: the
-broker was emptied, another one took over, or the stream was trimmed past a reader that is slow. Then the account says
-what to read once more, so nothing is lost. A start and a return after days are the same thing.
+already, and is not delivered again. When the position is lost (``candlewick.recording.position``) the account says what
+to read once more, so nothing is lost. A start and a return after days are the same thing.
 
 Reading is without a consumer group: nobody waits for a reader, however slow it is.
 """
@@ -23,15 +22,15 @@ from redis.exceptions import RedisError
 from candlewick.recording.delivered import Arrived, Delivered
 from candlewick.recording.in_order import in_order
 from candlewick.recording.joined import JoinedReader
+from candlewick.recording.position import Position
 from candlewick.recording.query import Selection
 from consumer.dataset.dataset import ALWAYS_MS
 from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import VALUE_COLUMNS
 from shared.broker.address import broker_name
 from shared.broker.client import CONNECTION_ERRORS, fatal_answer, sync_client
-from shared.broker.entry import EntryId, decode_entry
+from shared.broker.entry import decode_entry
 from shared.broker.keys import Keys
-from shared.broker.paging import Paging
 from shared.candle import Candle, Series
 from shared.errors import MalformedCandleError
 from shared.market import Market
@@ -43,10 +42,7 @@ from shared.spans import Span, Spans
 
 log = logging.getLogger(__name__)
 
-_BLOCK_MS = 500
-_MAX_ENTRIES = 5000
 _MAX_BATCH = 2000
-_BEGINNING = EntryId(0, 0)
 _values_of = attrgetter(*VALUE_COLUMNS)
 
 
@@ -91,15 +87,12 @@ class Feed:
         join: Callable[[], JoinedReader],
     ) -> None:
         self._settings = settings
-        self._stream = Keys(settings.broker.prefix).candles(market)
         self._market = market
         self._selection = selection
         self._delivered = delivered
         self._join = join
         self._client: Any = sync_client(settings)
-        self._at = _BEGINNING
-        self._entry: Mapping[bytes, bytes] | None = None
-        self._paging = Paging()
+        self._position = Position(self._client, Keys(settings.broker.prefix).candles(market))
         self._stop = threading.Event()
         self._warn = SayOnce(log.warning)
 
@@ -136,7 +129,7 @@ class Feed:
             self._client.close()
 
     def _catch_up(self) -> Iterator[Batch]:
-        self._note_position()
+        self._position.to_newest()
         reader = self._join()
         metadata = {one: reader.metadata(one) for one in reader.series() if one in self._selection}
         yield Batch([], [], caught_up_ms=0, metadata=metadata)
@@ -170,30 +163,14 @@ class Feed:
         if arrived:
             yield Batch(arrived, [], caught_up_ms=0)
 
-    def _note_position(self) -> None:
-        newest = self._client.xrevrange(self._stream, count=1)
-        self._at, self._entry = (EntryId.parse(newest[0][0]), newest[0][1]) if newest else (_BEGINNING, None)
-
-    def _stands(self, *, has_more: bool) -> bool:
-        """Whether the position still is one: its entry is where it was, or nothing was taken out of a new stream."""
-        if self._entry is not None:
-            found = self._client.xrange(self._stream, min=f"{self._at}", max=f"{self._at}")
-            return bool(found) and found[0][1] == self._entry
-        figures = self._client.xinfo_stream(self._stream) if has_more else {}
-        return bool(figures.get("entries-added") == figures.get("length"))
-
     def _read(self) -> Batch | None:
         """What has been published since; None when the position is lost."""
-        count = self._paging.next_count(_MAX_ENTRIES)
-        answer = self._client.xread({self._stream: f"{self._at}"}, count=count, block=_BLOCK_MS)
-        if not self._stands(has_more=bool(answer)):
+        entries = self._position.read()
+        if entries is None:
             return None
-        entries = answer[0][1] if answer else []
-        self._paging.note_answer(entries)
         batch = Batch([], [])
         clock: tuple[int, int] | None = None
-        for number, fields in entries:
-            self._at, self._entry = EntryId.parse(number), fields
+        for _, fields in entries:
             try:
                 item = decode_entry(self._market, fields)
             except MalformedCandleError:  # a writer makes a dead letter of it
@@ -206,7 +183,7 @@ class Feed:
                 batch.facts.append(item)
             else:
                 self._take(item.series, item.open_time_ms, item.end_time_ms, _values_of(item), batch.candles)
-        return batch._replace(clock=clock, is_drained=len(entries) < count)
+        return batch._replace(clock=clock, is_drained=self._position.is_drained)
 
     def _take(
         self, series: Series, open_ms: int, end_ms: int, values: Sequence[float | str], arrived: list[Arrived]
