@@ -11,7 +11,7 @@ COPY producers producers
 COPY consumer consumer
 COPY simulator simulator
 COPY candlewick candlewick
-RUN python -m pip install --no-cache-dir --disable-pip-version-check '.[simulator,alarm]'
+RUN python -m pip install --no-cache-dir --disable-pip-version-check '.[simulator,alarm,dashboard]'
 
 USER candlewick
 WORKDIR /data

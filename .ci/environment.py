@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 KIND, *COMMAND = sys.argv[1:]
 FOLDER = ROOT / (".venv-lowest" if KIND == "lowest" else ".venv")
 PYTHON = FOLDER / "bin" / "python"
-EXTRAS = {"run": "simulator,alarm", "dev": "simulator,alarm,dev", "lowest": "simulator,alarm,dev"}
+EXTRAS = {"run": "simulator,alarm,dashboard", "dev": "dev", "lowest": "dev"}
+LOCK = ROOT / "candlewick" / "dashboard" / "package-lock.json"
 
 MAKER = f"Python {sys.version_info.major}.{sys.version_info.minor} in {sys.base_prefix}"
 _SHOWN_LINES = 40  # of what pip says from its first error on
@@ -45,7 +46,8 @@ def stamp(kind: str) -> Path:
 
 def wanted() -> str:
     """What the stamp says when nothing is left to do."""
-    return f"{MAKER}\n{FOLDER}\n{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()}\n"
+    named = (ROOT / "pyproject.toml").read_bytes() + LOCK.read_bytes()
+    return f"{MAKER}\n{FOLDER}\n{hashlib.sha256(named).hexdigest()}\n"
 
 
 def unfit() -> str:
@@ -101,6 +103,9 @@ def install(kind: str) -> None:
     print(f"make: installing Candlewick into {FOLDER.name}; the first time takes a minute or two", flush=True)
     began = time.monotonic()
     pip("--editable", f"{ROOT}[{EXTRAS[kind]}]", *(lowest() if kind == "lowest" else ()))
+    npm = shutil.which("npm")
+    if kind == "dev" and npm:  # the page's type checker, and what its tests need
+        subprocess.run([npm, "ci", "--silent"], cwd=LOCK.parent, check=True)
     print(f"make: installed in {time.monotonic() - began:.0f} s", flush=True)
 
 

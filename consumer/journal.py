@@ -110,6 +110,7 @@ class Journal:
             "files": self.files + files,
             "flush_seconds": round(self.flush_seconds, 3),
             "bytes": self.nbytes,
+            "close_to_disk": {str(market): buckets.counts for market, buckets in self.close_to_disk.items()},
             "conflicts": self.conflicts,
             "failure": self.failure or None,
             "troubles": [self.failure] if self.failure else [],

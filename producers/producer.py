@@ -192,6 +192,7 @@ class Producer:
             "published_again": self.verifier.published_again,
             **self.tracker.tally(self.clock.now_ms)._asdict(),
             **{f"rest_{name}": count for name, count in asdict(self.rest.counters).items()},
+            "close_to_broker": publisher.close_to_broker.counts,
             "weight_used": weight.used,
             "weight_limit": weight.limit,
             "rest_status": weight.status,

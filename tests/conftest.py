@@ -78,7 +78,8 @@ def real_data() -> Path:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("CANDLEWICK_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("CANDLEWICK_METRICS_PORT", "0")  # tests that run side by side would want the same ones
+    for name in ("METRICS", "DASHBOARD"):  # tests that run side by side would want the same ones
+        monkeypatch.setenv(f"CANDLEWICK_{name}_PORT", "0")
     monkeypatch.chdir(tmp_path)
 
 

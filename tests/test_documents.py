@@ -47,7 +47,7 @@ def test_the_compose_file_is_yaml_and_all_that_a_service_waits_for_is_a_service(
     assert services["watchdog"]["command"] == ["watchdog"]
 
 
-def test_every_container_is_confined_and_opens_no_port_but_monitoring_on_this_host() -> None:
+def test_every_container_is_confined_and_opens_no_port_but_what_people_look_at_on_this_host() -> None:
     text = (REPOSITORY / "docker-compose.yml").read_text()
     assert "read_only: true\n  tmpfs: /tmp\n  cap_drop: [ALL]\n" in text
     for base in ("process", "broker"):
@@ -61,7 +61,7 @@ def test_every_container_is_confined_and_opens_no_port_but_monitoring_on_this_ho
         assert re.search(rf"^    <<: \*({bases})$", service, re.MULTILINE), service
         ports = re.findall(r"ports: (.*)", service)
         assert all(re.fullmatch(r'\["127\.0\.0\.1:\d+:\d+"\]', port) for port in ports)
-        assert bool(ports) == is_monitoring
+        assert bool(ports) == (is_monitoring or "command: [dashboard]" in service)
     assert "\nUSER candlewick\n" in (REPOSITORY / "Dockerfile").read_text()
 
 
@@ -77,7 +77,7 @@ def test_the_demonstration_and_what_is_real_share_no_folder_volume_or_broker() -
         assert is_demo == (name.startswith("demo") or name == "simulator")
         if is_demo and name not in ("demo-redis", "simulator"):
             assert "environment: *demo-settings" in whole
-        mounts[is_demo] |= set(re.findall(r"^ +- (\S+):/(?:data|weight)$", whole, re.MULTILINE))
+        mounts[is_demo] |= set(re.findall(r"^ +- (\S+):/(?:data|weight)(?::ro)?$", whole, re.MULTILINE))
     assert mounts == {False: {"broker", "weight", "./data"}, True: {"demo-broker", "demo-weight", "./demo-data"}}
     assert "x-demo-settings: &demo-settings\n  <<: *settings\n  CANDLEWICK_BROKER_URL: redis://demo-redis:" in text
 

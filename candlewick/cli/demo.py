@@ -5,15 +5,18 @@ The exchange and ``candlewick up`` run as processes of their own, which end with
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from candlewick.up.child import COMMAND, start_supervised
 from shared.market import Market
 from shared.process.stopping import stop_signals
+from shared.settings.load import load_settings
+from shared.settings.sections import DashboardSettings
 from shared.text import counted
 from simulator import ADDRESS_LINE
 from simulator.command import parse_speed
@@ -35,24 +38,38 @@ def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None)
             return simulator.wait() or 1
         address = line.removeprefix(ADDRESS_LINE).strip()
         until = f"for {seconds:g} s (Ctrl-C ends it earlier)" if seconds else "until Ctrl-C"
+        page = _page(config)
+        print(f"Watch it: {page.address}")
         print(f"Recording from a simulated exchange at {address}, {speed} times as fast as time, into {data}/ {until}")
         sys.stdout.flush()
-        flags = ["--data", str(data), "--broker", "", "--simulator", address]
+        flags = ["--data", str(data), "--broker", "", "--simulator", address, "--dashboard"]
         flags += ["--config", str(config)] if config else []
         flags += ["--seconds", str(seconds)] if seconds else []
-        with _supervised([*COMMAND, "up", *flags]) as recording:
+        variables = {"CANDLEWICK_DASHBOARD_HOST": page.host, "CANDLEWICK_DASHBOARD_PORT": str(page.port)}
+        with _supervised([*COMMAND, "up", *flags], variables) as recording:
             code = _passing_signals_to(recording)
     return code or _show(data, config)
 
 
 @contextlib.contextmanager
-def _supervised(command: Sequence[str], stdout: int | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+def _supervised(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, stdout: int | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A process that ends with us, however we end."""
-    with start_supervised(command, {}, stdout) as process:
+    with start_supervised(command, environment or {}, stdout) as process:
         try:
             yield process
         finally:
             process.terminate()
+
+
+def _page(config: Path | None) -> DashboardSettings:
+    """Where the dashboard will be: at the settings' port, or at another one where that is taken."""
+    page = load_settings(config).dashboard
+    for port in (page.port, 0):
+        with contextlib.suppress(OSError), socket.create_server((page.host, port)) as tried:
+            return page.model_copy(update={"port": tried.getsockname()[1]})
+    return page
 
 
 def _passing_signals_to(process: "subprocess.Popen[bytes]") -> int:
@@ -76,7 +93,6 @@ def _show(data: Path, config: Path | None) -> int:
     from consumer.dataset.figures import series_figures
     from consumer.storage.layout import series_folder
     from consumer.storage.table import to_arrow
-    from shared.settings.load import load_settings
 
     settings = load_settings(config, {"data": {"folder": data}})
     dataset = Dataset.in_folder(data)

@@ -24,6 +24,7 @@ _COMMANDS = (  # in the order of help: panel, module, commands
     ("Record", "alarming", ("alarm",)),
     (_SEEING, "records", ("ls", "read")),
     (_SEEING, "plotting", ("plot",)),
+    (_SEEING, "looking", ("dashboard",)),
     (_SEEING, "following", ("follow", "wait")),
     (_SEEING, "audit", ("audit",)),
     (_SEEING, "replaying", ("replay",)),

@@ -18,6 +18,7 @@ def up(
     log_level: options.LogLevel = None,
     seconds: Annotated[float | None, typer.Option(help="Stop by itself after so long.", min=0.1)] = None,
     mix_sources: options.MixSources = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve the dashboard, too.")] = False,
 ) -> None:
     """Record: broker, one producer a market and the writer, until Ctrl-C."""
     from candlewick.up.supervisor import Supervisor, check_sources
@@ -35,7 +36,8 @@ def up(
         Notifier(settings.alarm.urls)  # an address that is none is a mistake before anything starts
     for market in Market:
         check_proxies(settings.exchange, market)
-    raise typer.Exit(Supervisor(settings.check_record(), flags, environment).run(seconds))
+    supervisor = Supervisor(settings.check_record(), flags, environment, with_dashboard=dashboard)
+    raise typer.Exit(supervisor.run(seconds))
 
 
 def down(config: options.Config = None, data: options.Data = None) -> None:

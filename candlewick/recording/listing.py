@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from candlewick.recording.joined import JoinedReader
 from consumer.dataset.audit import AuditRange
-from consumer.dataset.dataset import ALWAYS_MS
+from consumer.dataset.dataset import ALWAYS_MS, Dataset
 from consumer.dataset.figures import market_times
 from consumer.dataset.survey import Surveyed, survey
 from shared.candle import Series
@@ -53,20 +53,19 @@ _REASONS = {
 }
 
 
-def series_table(reader: JoinedReader, chosen: Sequence[Series], repair: RepairSettings) -> pa.Table:
+def series_table(dataset: Dataset, surveyed: Iterable[Surveyed]) -> pa.Table:
     """A row a series, of ``SERIES_SCHEMA``."""
-    sources = {market: shown(reader.dataset.sources(market)) or "binance" for market in {one.market for one in chosen}}
-    rows = [_series_row(found, sources) for found in _surveyed(reader, chosen, Span(-ALWAYS_MS, ALWAYS_MS), repair)]
-    return pa.Table.from_pylist(rows, SERIES_SCHEMA)
+    sources = {market: shown(dataset.sources(market)) or "binance" for market in Market}
+    return pa.Table.from_pylist([_series_row(found, sources) for found in surveyed], SERIES_SCHEMA)
 
 
-def gap_table(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair: RepairSettings) -> pa.Table:
+def gap_table(surveyed: Iterable[Surveyed]) -> pa.Table:
     """A row a range of candles that are not there, of ``GAP_SCHEMA``, ascending in each series."""
-    rows = [row for found in _surveyed(reader, chosen, span, repair) for row in _gap_rows(found)]
-    return pa.Table.from_pylist(rows, GAP_SCHEMA)
+    return pa.Table.from_pylist([row for found in surveyed for row in _gap_rows(found)], GAP_SCHEMA)
 
 
-def _surveyed(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair: RepairSettings) -> Iterable[Surveyed]:
+def surveyed(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair: RepairSettings) -> Iterator[Surveyed]:
+    """How each series stands in a span of open times, one after the other."""
     start_ms = None if span.begin_ms <= -ALWAYS_MS else span.begin_ms
     end_ms = None if span.end_ms >= ALWAYS_MS else span.end_ms
     market_ms = market_times(reader.dataset, {one.market for one in chosen})
@@ -89,11 +88,12 @@ def _series_row(found: Surveyed, sources: dict[Market, str]) -> dict[str, Any]:
         "absent": found.audit.tally.absent,
         "missing": found.audit.tally.missing,
         "source": sources[series.market],
-        "state": _state(found),
+        "state": state_of(found),
     }
 
 
-def _state(found: Surveyed) -> str:
+def state_of(found: Surveyed) -> str:
+    """What a series is, in words: recorded, fetched, ended and why, or what is wrong."""
     if found.audit.errors:
         return f"damaged: {found.audit.errors[0]}"
     if found.audit.ended is not None:

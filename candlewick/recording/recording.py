@@ -30,6 +30,7 @@ from shared.text import counted
 
 if TYPE_CHECKING:
     from candlewick.recording.export import Exported
+    from consumer.dataset.survey import Surveyed
 
 Engine = Literal["pandas", "polars", "arrow", "duckdb"]
 Incomplete = Literal["drop", "mark", "keep"]
@@ -79,9 +80,8 @@ class Recording(Again):
         """
         from candlewick.recording.listing import series_table
 
-        selection = Selection.of(market, symbols, interval)
-        reader = self._reader(selection, stored_only=stored_only)
-        return hand_over(series_table(reader, self._chosen(reader, selection), self.settings.repair), engine)
+        found = self.survey(market, symbols, interval, stored_only=stored_only)
+        return hand_over(series_table(self._dataset, found), engine)
 
     def read(
         self,
@@ -221,9 +221,28 @@ class Recording(Again):
         """
         from candlewick.recording.listing import gap_table
 
+        found = self.survey(market, symbols, interval, start, end, stored_only=stored_only)
+        return hand_over(gap_table(found), engine)
+
+    def survey(
+        self,
+        market: Names = None,
+        symbols: Names = None,
+        interval: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        stored_only: bool = False,
+    ) -> "Iterator[Surveyed]":
+        """How the candles of each series stand, one series after the other: what ``series`` and ``gaps`` tell of.
+
+        Arguments are those of ``read`` and ``series``.
+        """
+        from candlewick.recording.listing import surveyed
+
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         reader = self._reader(selection, stored_only=stored_only)
-        return hand_over(gap_table(reader, self._chosen(reader, selection), span, self.settings.repair), engine)
+        return surveyed(reader, self._chosen(reader, selection), span, self.settings.repair)
 
     def export(
         self,

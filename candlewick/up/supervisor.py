@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _BROKER_SECONDS = 1.0
 _PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a producer to hand over
-_WATCHDOG_GRACE_SECONDS = 1.0
+_BESIDE_GRACE_SECONDS = 1.0
 _WRITER_GRACE_SECONDS = 2.4
 _USER_ERROR = 2
 _ORDERLY_CODES = (0, -signal.SIGTERM)  # the signal itself ends a process that had not begun yet, and holds nothing
@@ -63,15 +63,24 @@ class Supervisor:
     Every process gets the command-line ``flags``, and the ``environment``: what a list of processes must not show.
     """
 
-    def __init__(self, settings: Settings, flags: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        flags: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        with_dashboard: bool = False,
+    ) -> None:
         self._settings = settings
         markets = [market for market in Market if settings.groups(market)]
         if not markets:
             raise SettingsError("the settings record nothing: add symbols and intervals under [[record]]")
         self._producers = [Child(market, ("produce", market, *flags), environment) for market in markets]
         self._writer = Child("writer", ("write", *flags), environment)
-        self._watchdogs = [Child("watchdog", ("watchdog", *flags), environment)] if settings.alarm.urls else []
-        self._children = (self._writer, *self._producers, *self._watchdogs)
+        beside = (*(["watchdog"] if settings.alarm.urls else []), *(["dashboard"] if with_dashboard else []))
+        self._beside = [Child(name, (name, *flags), environment) for name in beside]  # recording does without them
+        self._children = (self._writer, *self._producers, *self._beside)
+        self._page = f" or open {settings.dashboard.address}" if with_dashboard and settings.dashboard.port else ""
         self._requests = StopRequests()
         self._kill = False
         self._broker = Restarts("the embedded broker")
@@ -98,7 +107,8 @@ class Supervisor:
                 log.info("%s %s", "started" if started else "found", broker_name(self._settings))
                 self._look_at_broker()
             settings = self._settings
-            log.info("recording %s into %s; see `candlewick status`", settings.recorded, settings.candles_folder)
+            look = f"see `candlewick status`{self._page}"
+            log.info("recording %s into %s; %s", settings.recorded, settings.candles_folder, look)
             code = 0
             try:
                 code = self._watch(folder, None if seconds is None else time.monotonic() + seconds)
@@ -117,7 +127,7 @@ class Supervisor:
                 return _USER_ERROR
             for child in self._children:
                 if child.process is not None and child.code is not None:
-                    if child.code == _USER_ERROR and child not in self._watchdogs:  # recording needs none
+                    if child.code == _USER_ERROR and child not in self._beside:
                         return _USER_ERROR
                     child.restarts.note_end(f"ended with code {child.code}")
                     child.process = None
@@ -164,7 +174,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         log.info("stopping: producers hand over, the writer flushes")
-        self._stop_group(self._watchdogs, _WATCHDOG_GRACE_SECONDS)  # first: an orderly end is no reason for an alarm
+        self._stop_group(self._beside, _BESIDE_GRACE_SECONDS)  # first: an orderly end is no reason for an alarm
         self._stop_group(self._producers, self._settings.publisher.drain_seconds + _PRODUCER_GRACE_SECONDS)
         self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
         if not self._settings.broker.url and embedded.is_ours(self._settings):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumer.dataset.dataset import Dataset
+from consumer.dataset.dataset import ALWAYS_MS, Dataset
 from consumer.storage.codec import read_table
 from consumer.storage.metadata import SeriesMetadata
 from consumer.storage.table import TIME_COLUMN, open_times, runs
@@ -58,8 +58,10 @@ def newest_ends(dataset: Dataset, markets: Iterable[Market]) -> dict[Series, int
 _TRIES = 50
 
 
-def stored_spans(dataset: Dataset, series: Series) -> Spans:
+def stored_spans(dataset: Dataset, series: Series, start_ms: int = -ALWAYS_MS) -> Spans:
     """What is stored of a series as ranges, each candle from its open time to its end.
+
+    Files that hold nothing from ``start_ms`` on are left out; of those that hold both, all is told.
 
     Footers alone are read wherever they tell it. Rows are unique and on the interval's grid: a file that holds as many
     as fit between its first and its last has no hole. Of any other one the open times are read. StoreError when a file
@@ -67,13 +69,15 @@ def stored_spans(dataset: Dataset, series: Series) -> Spans:
     """
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):  # compacted away in this instant
-            return _stored_spans(dataset, series)
+            return _stored_spans(dataset, series, start_ms)
     raise StoreError(f"{series} cannot be read: its files change all the time")
 
 
-def _stored_spans(dataset: Dataset, series: Series) -> Spans:
+def _stored_spans(dataset: Dataset, series: Series, start_ms: int) -> Spans:
     spans = Spans()
     for partition in dataset.partitions(series):
+        if partition.span.end_ms <= start_ms:
+            continue
         rows, first_ms, last_ms = _edges(dataset, partition.key)
         if not rows:
             continue

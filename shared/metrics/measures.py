@@ -31,10 +31,31 @@ class Buckets:
         self._counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    @property
+    def counts(self) -> list[int]:
+        """How many values were in each bucket; the last is beyond every bound."""
+        return list(self._counts)
+
     def cumulative(self) -> list[tuple[str, int]]:
         """How many values were at most each bound, as Prometheus wants them: the bounds as text, ``+Inf`` last."""
         names = [*map(str, self.bounds), "+Inf"]
         return list(zip(names, accumulate(self._counts), strict=True))
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """Below which value ``share`` of the values lie, taken as spread evenly in each bucket; None without any.
+
+    That is Prometheus's ``histogram_quantile``: what lies beyond every bound counts as the highest one.
+    """
+    rank = share * sum(counts)
+    if not rank:
+        return None
+    below = 0
+    for lower, upper, count in zip((0.0, *bounds), bounds, counts, strict=False):
+        if below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below += count
+    return bounds[-1]
 
 
 class Family(NamedTuple):

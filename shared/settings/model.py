@@ -14,6 +14,7 @@ from shared.settings.sections import (
     DEFAULT_RECORD,
     AlarmSettings,
     BrokerSettings,
+    DashboardSettings,
     DataSettings,
     ExchangeSettings,
     LogSettings,
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     alarm: AlarmSettings = AlarmSettings()
+    dashboard: DashboardSettings = DashboardSettings()
 
     @classmethod
     def settings_customise_sources(

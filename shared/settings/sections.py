@@ -227,6 +227,23 @@ class MetricsSettings(Section):
         return self.port and self.port + [*Market, "writer"].index(role)
 
 
+class DashboardSettings(Section):
+    """The page that shows how the recording does, and its candles."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(9760, description="port to listen on; 0: any that is free")
+    names: tuple[str, ...] = Field(
+        (), description="further names under which a reverse proxy serves it; requests for any other are refused"
+    )
+    days: Annotated[int, Field(ge=1, le=366)] = Field(30, description="how many days each series' strip shows")
+
+    @property
+    def address(self) -> str:
+        """Where a browser of this machine finds it."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 # compared alone
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
 class AlarmSettings(Section):
     """Who is told when something is not well, and when it is again."""
 

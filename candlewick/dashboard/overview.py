@@ -1,0 +1,95 @@
+"""What the page shows of the pipeline: its state every two seconds, its last hour, and how fast its store grows.
+
+One look serves all pages. While nobody looks at a page it is only every ten seconds, for the last hour's plots.
+"""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from typing import Any
+
+from candlewick.checks.host import bytes_a_day
+from candlewick.checks.state import collect
+from candlewick.dashboard.audience import Audience
+from candlewick.dashboard.trends import Trends
+from consumer.dataset.dataset import Dataset
+from shared.market import Market
+from shared.settings.model import Settings
+from shared.source import shown
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 2.0
+_IDLE_SECONDS = 10.0
+_STORE_SECONDS = 60.0
+_SHARE = 20  # times what a look at the store took
+
+
+class Overview:
+    """The newest state and plots, for any number of pages.
+
+    Attributes:
+        state: ``candlewick.checks.state.collect``'s answer, with ``store``; None before the first look.
+        plots: ``Trends.plots``.
+    """
+
+    def __init__(self, settings: Settings, audience: Audience) -> None:
+        self.state: dict[str, Any] | None = None
+        self.plots: dict[str, Any] = {}
+        self._settings = settings
+        self._audience = audience
+        self._trends = Trends()
+        self._store: dict[str, Any] = {}
+        self._store_due = 0.0
+        self._changed = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            found = await asyncio.to_thread(self._look)
+            async with self._changed:
+                self.state = found
+                self._changed.notify_all()
+            if self._audience.is_here.is_set():
+                await asyncio.sleep(_LOOK_SECONDS)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._audience.is_here.wait(), _IDLE_SECONDS)
+
+    async def change(self) -> None:
+        """Wait for the next look."""
+        async with self._changed:
+            await self._changed.wait()
+
+    def _look(self) -> dict[str, Any]:
+        try:
+            found = collect(self._settings, with_store=False)
+            if self._trends.note(found, time.time()):
+                self.plots = self._trends.plots()
+            found["store"] = self._look_at_store()
+        except Exception as error:
+            log.exception("an internal error while looking")
+            text = f"the dashboard cannot look: {error!r}"
+            found = {"health": {"state": "dead", "reasons": [text]}, "broker": {}, "markets": {}, "writers": []}
+        return found | {"as_of_ms": time.time_ns() // 1_000_000}
+
+    def _look_at_store(self) -> dict[str, Any]:
+        """Size, growth and room, looked at once a minute at most."""
+        began = time.monotonic()
+        if began >= self._store_due and (self._audience.is_here.is_set() or not self._store):
+            folder, dataset = self._settings.data.folder, Dataset.in_folder(self._settings.data.folder)
+            series, rate = dataset.series(), bytes_a_day(self._settings)
+            self._store = {
+                "folder": str(self._settings.candles_folder),
+                "series": len(series),
+                "bytes": sum(file.size for one in series for file in dataset.partitions(one)),
+                "bytes_a_day": rate.nbytes,
+                "is_measured": rate.is_measured,
+                "free": shutil.disk_usage(folder).free if folder.is_dir() else None,
+                "sources": {market.value: shown(dataset.sources(market)) for market in Market},
+            }
+            now = time.monotonic()
+            self._store_due = now + max(_STORE_SECONDS, _SHARE * (now - began))
+        return self._store
