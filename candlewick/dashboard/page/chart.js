@@ -78,6 +78,7 @@ export class Chart {
     this.#precision();
     this.candles.setData(bars);
     this.volume.setData(this.rows.map((row) => this.#volume(row)));
+    this.#tell();
     this.gaps.setData(blanks.map((blank) => ({ time: seconds(blank.time), value: 1, color: shades[blank.kind] })));
   }
 
@@ -85,6 +86,13 @@ export class Chart {
   add(row) {
     this.candles.update(this.#bar(row));
     this.volume.update(this.#volume(row));
+    this.#tell();
+  }
+
+  /** Say on the page what a canvas does not: how many candles are drawn, from which to which. */
+  #tell() {
+    const [first, last] = [this.rows[0], this.rows[this.rows.length - 1]];
+    Object.assign(this.box.dataset, { candles: this.rows.length, first: first?.[0] ?? "", last: last?.[0] ?? "" });
   }
 
   /** As many digits as the prices have. */

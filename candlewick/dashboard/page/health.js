@@ -19,14 +19,33 @@ import { count, counted, duration, moment } from "./format.js";
 /** @type {Record<string, string>} */
 const WORDS = { recording: "Recording", degraded: "Not quite well", dead: "Not recording" };
 
+/** How it does: a connection that is gone shows at once, before the processes themselves call it a trouble.
+ * @param {State} state */
+export function judged(state) {
+  const { state: how, reasons } = state.health;
+  const lost = how === "recording" ? lostConnections(state) : [];
+  return lost.length ? { how: "degraded", reasons: lost } : { how, reasons };
+}
+
+/** @param {State} state */
+function lostConnections(state) {
+  return Object.entries(state.markets).flatMap(([name, { producers }]) => {
+    const [has, wants] = [total(producers, "connections"), total(producers, "connections_wanted")];
+    return has < wants ? [`${name}: ${count(has)} of ${counted(wants, "connection")} to the exchange`] : [];
+  });
+}
+
+/** @param {Producer[]} producers @param {"connections" | "connections_wanted" | "series"} name */
+function total(producers, name) { return producers.reduce((sum, producer) => sum + producer[name], 0); }
+
 /** The sentence at the top. @param {State} state @param {Zone} zone */
 export function sentence(state, zone) {
-  const { state: how, reasons } = state.health;
+  const { how, reasons } = judged(state);
   const word = WORDS[how] ?? how;
   if (reasons.length === 1) return `${word}: ${reasons[0]}.`;
   if (reasons.length) return `${word}, for ${count(reasons.length)} reasons:`;
   const producers = Object.values(state.markets).flatMap((market) => market.producers);
-  const series = producers.reduce((sum, producer) => sum + producer.series, 0);
+  const series = total(producers, "series");
   const ends = producers.map((producer) => producer.last_candle_end ?? "").sort();
   const newest = ends[ends.length - 1];
   const what = `${word} ${counted(series, "series", "series")}${isSimulated(state) ? " of a simulated exchange" : ""}`;

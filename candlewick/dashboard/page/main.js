@@ -4,7 +4,7 @@ import { Candles } from "./candles.js";
 import { Chart, library } from "./chart.js";
 import { byId, element, replace, say } from "./dom.js";
 import { date, moment, price } from "./format.js";
-import { sentence } from "./health.js";
+import { judged, sentence } from "./health.js";
 import * as overview from "./overview.js";
 import { SeriesList, keyOf } from "./series_list.js";
 import { MEANING, days, inWords } from "./strip.js";
@@ -73,15 +73,15 @@ function showState() {
     return;
   }
   if (!state) return;
-  health.dataset.state = state.health.state;
+  const { how, reasons } = judged(state);
+  health.dataset.state = how;
   say(byId("sentence"), sentence(state, zone()));
-  const { reasons } = state.health;
   replace(byId("reasons"), ...(reasons.length > 1 ? reasons.map((reason) => element("li", {}, reason)) : []));
   overview.show(byId("overview"), state, plots, zone());
   const missing = Object.values(state.markets).flatMap((market) => market.producers).reduce((sum, one) => sum + one.missing, 0);
   if (missing !== wasMissing) lookAgain();
   wasMissing = missing;
-  document.title = state.health.state === "recording" ? "Candlewick" : `! ${state.health.state} – Candlewick`;
+  document.title = how === "recording" ? "Candlewick" : `! ${how} – Candlewick`;
 }
 
 async function loadListing() {
@@ -281,7 +281,10 @@ document.addEventListener("keydown", (event) => {
 window.addEventListener("hashchange", () => { if (named()) choose(named()); });
 
 /** The series that the page's address names. */
-function named() { return /^#\w+\/[\w-]+\/\w+$/.test(location.hash) ? location.hash.slice(1) : ""; }
+function named() {
+  const name = decodeURIComponent(location.hash.slice(1));
+  return /^\w+\/[^/]+\/\w+$/.test(name) ? name : "";
+}
 
 const charts = await library();
 document.documentElement.dataset.theme = themeChoice.value;

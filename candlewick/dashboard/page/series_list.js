@@ -19,9 +19,8 @@ export function fits(series, question) {
 
 /** How a series is, for those who do not see its strip. Pure. @param {Series} series */
 export function described(series) {
-  const strip = series.strip === undefined ? "being looked at" : inWords(series.strip);
-  const state = series.state && series.state !== "recorded" ? `${series.state}. ` : "";
-  return `${series.symbol} ${series.interval}, ${series.market}. ${state}${strip}`;
+  const strip = series.strip === undefined ? "not looked at yet" : inWords(series.strip);
+  return series.state && series.state !== "recorded" ? `${series.state}. ${strip}` : strip;
 }
 
 export class SeriesList {
@@ -31,7 +30,7 @@ export class SeriesList {
     this.search = search;
     this.number = number;
     this.choose = choose;
-    /** @type {Map<string, {series: Series, row: HTMLElement, strip: HTMLElement, text: string}>} */ this.known = new Map();
+    /** @type {Map<string, {series: Series, row: HTMLElement, strip: HTMLElement, words: HTMLElement, text: string}>} */ this.known = new Map();
     this.chosen = "";
     search.addEventListener("input", () => this.filter());
     search.addEventListener("keydown", (event) => this.#keyInSearch(event));
@@ -54,7 +53,7 @@ export class SeriesList {
       const text = described(series);
       if (found.text !== text) {
         found.text = text;
-        found.row.setAttribute("aria-label", text);
+        say(found.words, text);
         found.row.title = text;
         found.row.classList.toggle("trouble", Boolean(series.missing) || /^(damaged|unknown)/.test(series.state ?? ""));
       }
@@ -71,11 +70,11 @@ export class SeriesList {
 
   /** @param {string} key @param {Series} series @param {DocumentFragment} parent */
   #row(key, series, parent) {
-    const strip = element("span", { class: "strip" });
+    const [strip, words] = [element("span", { class: "strip" }), element("span", { class: "hidden" })];
     const row = element("li", { role: "option", id: `series-${key}`, "data-key": key, "aria-selected": "false" },
-      element("span", { class: "symbol" }, series.symbol), element("span", { class: "quiet" }, `${series.interval} ${series.market}`), strip);
+      element("span", { class: "symbol" }, series.symbol), element("span", { class: "quiet" }, `${series.interval} ${series.market}`), strip, words);
     parent.append(row);
-    const found = { series, row, strip, text: "" };
+    const found = { series, row, strip, words, text: "" };
     this.known.set(key, found);
     return found;
   }
