@@ -73,7 +73,7 @@ class StoredSeries:
         newest_ms = max(days, default=time.time_ns() // 1_000_000 // DAY_MS * DAY_MS)
         first_ms = newest_ms - (self._days - 1) * DAY_MS
         rows = {series: _named(series, files[series]) for series in files}
-        if not self._rows:
+        if not self._rows and rows:
             self._show(rows, first_ms)
         shown_at = time.monotonic()
         for found in self._rec.survey(start=utc(first_ms)):
@@ -82,7 +82,8 @@ class StoredSeries:
             if self.version == 1 and time.monotonic() - shown_at > _STEP_SECONDS:
                 shown_at = time.monotonic()
                 self._show(rows, first_ms)
-        self._show(rows, first_ms)
+        if rows:
+            self._show(rows, first_ms)
 
     def _show(self, rows: dict[Series, dict[str, Any]], first_ms: int) -> None:
         self._rows, self._first_day_ms = dict(rows), first_ms

@@ -67,11 +67,12 @@ def gap_table(surveyed: Iterable[Surveyed]) -> pa.Table:
 def surveyed(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair: RepairSettings) -> Iterator[Surveyed]:
     """How each series stands in a span of open times, one after the other."""
     start_ms = None if span.begin_ms <= -ALWAYS_MS else span.begin_ms
-    end_ms = None if span.end_ms >= ALWAYS_MS else span.end_ms
     market_ms = market_times(reader.dataset, {one.market for one in chosen})
     unstored = {series: reader.unstored(series) for series in reader.series()}
     for series, new in unstored.items():
         market_ms[series.market] = max(market_ms.get(series.market, 0), new.spans.last_ms or 0)
+    newest_ms = max((market_ms.get(one.market, 0) for one in chosen), default=0)
+    end_ms = None if span.end_ms >= newest_ms else span.end_ms  # what has not ended by now is not missing
     return survey(reader.dataset, chosen, AuditRange(start_ms, end_ms, None, repair.due_ms), market_ms, unstored)
 
 

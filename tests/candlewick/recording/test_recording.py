@@ -264,3 +264,15 @@ def test_readers_never_see_a_candle_twice_or_not_at_all_while_it_is_stored(
     for reader in readers:
         reader.join(30)
     assert not wrong
+
+
+def test_gaps_of_a_range_are_those_of_all_that_lie_in_it(recorded: Recorded, recording: Recording) -> None:
+    day = 1440
+    recorded.store([*minutes(3, 100), *minutes(5, day), *minutes(2, day + 8), absent(day + 12), *minutes(9, 3 * day)])
+    every = recording.gaps("usdt_futures", "BTCUSDT", "1m")
+    for start in ("2024-07-01", "2024-07-01T00:06", "2024-07-02", "2024-07-03T00:04"):
+        found = recording.gaps("usdt_futures", "BTCUSDT", "1m", start)
+        from_then = every[every["end"] > pd.Timestamp(start, tz="UTC")]
+        assert found["end"].tolist() == from_then["end"].tolist(), start
+        begins = from_then["begin"].clip(lower=pd.Timestamp(start, tz="UTC"))
+        assert found["begin"].tolist() == begins.tolist(), start
