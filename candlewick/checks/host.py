@@ -6,14 +6,15 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from candlewick.checks.finding import Finding, bad, doubtful, well
 from candlewick.up.supervisor import check_sources
-from consumer.dataset.dataset import Dataset
+from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.storage.durable import sync_folder, write_new
+from shared.candle import Series
 from shared.errors import SourceError
 from shared.interval import DAY_MS
 from shared.market import Market
@@ -76,7 +77,8 @@ def _try_writing(parent: Path) -> float | None:
 
 
 def _room(settings: Settings, parent: Path) -> Finding:
-    free, rate = shutil.disk_usage(parent).free, bytes_a_day(settings)
+    free = shutil.disk_usage(parent).free
+    rate = bytes_a_day(settings, files_of(Dataset.in_folder(settings.data.folder)))
     days = free / rate.nbytes if rate.nbytes else float("inf")
     a_day = f"{'' if rate.is_measured else 'about '}{_size(rate.nbytes)} a day"
     text = f"{_size(free)} free" + (f": {days:,.0f} days at {a_day}" if days < _MANY_DAYS else f"; {a_day}")
@@ -97,11 +99,14 @@ class Rate(NamedTuple):
     is_measured: bool
 
 
-def bytes_a_day(settings: Settings) -> Rate:
+def files_of(dataset: Dataset) -> dict[Series, list[PartitionFile]]:
+    """Every series' files."""
+    return {series: dataset.partitions(series) for series in dataset.series(with_metadata=True)}
+
+
+def bytes_a_day(settings: Settings, stored: Mapping[Series, Sequence[PartitionFile]]) -> Rate:
     """By the files of the store's last days; before a day is over, by the series that are stored or named."""
-    dataset = Dataset.in_folder(settings.data.folder)
-    stored = dataset.series()
-    files = [file for series in stored for file in dataset.partitions(series)]
+    files = [file for of_series in stored.values() for file in of_series]
     newest_ms = max((file.span.begin_ms for file in files), default=0)
     recent = [file for file in files if file.span.begin_ms > newest_ms - _DAYS_LOOKED_AT * DAY_MS]
     first_ms = min((file.span.begin_ms for file in recent), default=newest_ms)

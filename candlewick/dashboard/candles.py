@@ -1,21 +1,28 @@
 """A series' candles for the page, a piece at a time from the newest back, with what is not there."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
+from candlewick.recording.listing import gap_table
 from candlewick.recording.recording import Recording
 from consumer.storage.table import TIME_COLUMN, numbers, times_ms
 from shared.candle import Series
 from shared.interval import utc
+from shared.market import Market
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
 _MAX_GAPS = 1000
 
 
-def history(rec: Recording, series: Series, before_ms: int | None, count: int) -> dict[str, Any]:
+def history(
+    rec: Recording, series: Series, before_ms: int | None, count: int, market_times_ms: Mapping[Market, int] | None
+) -> dict[str, Any]:
     """The last ``count`` candles that open before a time, and the gaps among them and behind them.
+
+    ``market_times_ms`` is as ``Recording.survey`` has it.
 
     ``candles``: rows of open time in UTC ms, open, high, low, close and volume, ascending. ``gaps``: the newest
     thousand ranges of open times, each with ``kind`` and ``reason`` as ``Recording.gaps`` has them. ``more``: whether
@@ -28,7 +35,7 @@ def history(rec: Recording, series: Series, before_ms: int | None, count: int) -
     table = rec.read(*key, end=end, tail=count, columns=_COLUMNS, engine="arrow")
     times = times_ms(table, TIME_COLUMN)
     start = utc(int(times[0])) if len(times) == count else None
-    gaps = rec.gaps(*key, start=start, end=end, engine="arrow").to_pylist()
+    gaps = gap_table(rec.survey(*key, start=start, end=end, times_ms=market_times_ms)).to_pylist()
     rows = np.column_stack([times, *(numbers(table.column(name)) for name in _COLUMNS)])
     return {
         "candles": rows,

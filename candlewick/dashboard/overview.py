@@ -1,4 +1,4 @@
-"""What the page shows of the pipeline: its state every two seconds, its last hour, and how fast its store grows.
+"""What the page shows of the pipeline: its state every two seconds, and its last hour.
 
 One look serves all pages. While nobody looks at a page it is only every ten seconds, for the last hour's plots.
 """
@@ -10,14 +10,11 @@ import shutil
 import time
 from typing import Any
 
-from candlewick.checks.host import bytes_a_day
 from candlewick.checks.state import collect
 from candlewick.dashboard.audience import Audience
+from candlewick.dashboard.stored import StoredSeries
 from candlewick.dashboard.trends import Trends
-from consumer.dataset.dataset import Dataset
-from shared.market import Market
 from shared.settings.model import Settings
-from shared.source import shown
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +32,13 @@ class Overview:
         plots: ``Trends.plots``.
     """
 
-    def __init__(self, settings: Settings, audience: Audience) -> None:
+    def __init__(self, settings: Settings, stored: StoredSeries, audience: Audience) -> None:
         self.state: dict[str, Any] | None = None
         self.plots: dict[str, Any] = {}
         self._settings = settings
+        self._stored = stored
         self._audience = audience
         self._trends = Trends()
-        self._store: dict[str, Any] = {}
-        self._store_due = 0.0
         self._changed = asyncio.Condition()
 
     async def run(self) -> None:
@@ -68,28 +64,14 @@ class Overview:
             found = collect(self._settings, with_store=False)
             if self._trends.note(found, time.time()):
                 self.plots = self._trends.plots()
-            found["store"] = self._look_at_store()
+            found["store"] = self._stored.totals | {"free": _free(self._settings)}
         except Exception as error:
             log.exception("an internal error while looking")
             text = f"the dashboard cannot look: {error!r}"
             found = {"health": {"state": "dead", "reasons": [text]}, "broker": {}, "markets": {}, "writers": []}
         return found | {"as_of_ms": time.time_ns() // 1_000_000}
 
-    def _look_at_store(self) -> dict[str, Any]:
-        """Size, growth and room, looked at once a minute at most."""
-        began = time.monotonic()
-        if began >= self._store_due and (self._audience.is_here.is_set() or not self._store):
-            folder, dataset = self._settings.data.folder, Dataset.in_folder(self._settings.data.folder)
-            series, rate = dataset.series(), bytes_a_day(self._settings)
-            self._store = {
-                "folder": str(self._settings.candles_folder),
-                "series": len(series),
-                "bytes": sum(file.size for one in series for file in dataset.partitions(one)),
-                "bytes_a_day": rate.nbytes,
-                "is_measured": rate.is_measured,
-                "free": shutil.disk_usage(folder).free if folder.is_dir() else None,
-                "sources": {market.value: shown(dataset.sources(market)) for market in Market},
-            }
-            now = time.monotonic()
-            self._store_due = now + max(_STORE_SECONDS, _SHARE * (now - began))
-        return self._store
+
+def _free(settings: Settings) -> int | None:
+    folder = settings.data.folder
+    return shutil.disk_usage(folder).free if folder.is_dir() else None

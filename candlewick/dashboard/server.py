@@ -94,8 +94,8 @@ class Dashboard:
         self._rec = rec
         self._settings = rec.settings.dashboard
         self._audience = Audience()
-        self._overview = Overview(rec.settings, self._audience)
-        self._stored = StoredSeries(rec, self._settings.days, self._audience)
+        self._stored = StoredSeries(rec, self._audience)
+        self._overview = Overview(rec.settings, self._stored, self._audience)
         self._hosts: frozenset[str] = frozenset()
         self._tasks = Tasks()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
@@ -179,7 +179,12 @@ class Dashboard:
         before, count = _number(request, "before", None), _number(request, "count", _COUNT)
         if count is None or not 1 <= count <= _MAX_COUNT:
             raise CandlewickError(f"count {count} is not a number from 1 to {_MAX_COUNT}")
-        return _json(await asyncio.to_thread(history, self._rec, _series_of(request), before, count))
+        series = _series_of(request)
+
+        def answer() -> dict[str, Any]:
+            return history(self._rec, series, before, count, self._stored.times_ms(series.market))
+
+        return _json(await asyncio.to_thread(answer))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _told(200, "alive")
@@ -191,7 +196,6 @@ class Dashboard:
         after = _entry_of(request.headers.get("Last-Event-ID", ""))
         page = PageEvents(self._rec.settings, self._overview, self._stored, series, after)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_HEADERS})
-        await answer.prepare(request)
         one_at_a_time = asyncio.Lock()
 
         async def send(chunk: bytes) -> None:
@@ -199,6 +203,7 @@ class Dashboard:
                 await answer.write(chunk)
 
         with self._audience, self._counted(), contextlib.suppress(ConnectionError):  # the page is gone
+            await answer.prepare(request)
             await page.run(send)
         return answer
 

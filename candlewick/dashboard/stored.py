@@ -1,14 +1,17 @@
 """The list of all series, and how each of their last days stands, looked at one series after the other.
 
-A look through 2,000 series reads the footers of their last month's files and takes seconds. So it is made while a page
-is open, with long pauses, and the first time what is known of a series is shown as soon as it is.
+A look through 2,000 series reads the footers of their last month's files, which is seconds of work. So it is made
+only while a page is open, slowly, and the first time what is known of a series is shown as soon as it is.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from candlewick.checks.host import bytes_a_day, files_of
 from candlewick.dashboard.audience import Audience
 from candlewick.dashboard.strip import strip_of
 from candlewick.recording.listing import state_of
@@ -23,21 +26,24 @@ from shared.market import Market
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 15.0
-_SHARE = 20  # times what a look took
 _STEP_SECONDS = 2.0
+_REST = 3  # times what the look at one series took
 
 
 class StoredSeries:
-    """Every series with its strip of days.
+    """Every series with its strip of days, and all of them together.
 
     Attributes:
         version: grows when there is something new to show.
+        totals: of the store: ``folder``, ``series``, ``bytes``, ``bytes_a_day`` and whether that ``is_measured``; empty
+            before the first look.
     """
 
-    def __init__(self, rec: Recording, days: int, audience: Audience) -> None:
+    def __init__(self, rec: Recording, audience: Audience) -> None:
         self.version = 0
+        self.totals: dict[str, Any] = {}
         self._rec = rec
-        self._days = days
+        self._days = rec.settings.dashboard.days
         self._audience = audience
         self._dataset = Dataset.in_folder(rec.settings.data.folder)
         self._rows: dict[Series, dict[str, Any]] = {}
@@ -48,40 +54,58 @@ class StoredSeries:
         rows = [self._rows[series] for series in sorted(self._rows, key=_in_the_markets_order)]
         return {"version": self.version, "first_day": self._first_day_ms, "days": self._days, "series": rows}
 
+    def times_ms(self, *markets: Market) -> dict[Market, int] | None:
+        """Markets' times as their streams tell them, or else as they were seen; None where one is not known."""
+        found = {market: self._time_ms(market) for market in markets}
+        times = {market: time_ms for market, time_ms in found.items() if time_ms is not None}
+        return times if len(times) == len(markets) else None
+
+    def _time_ms(self, market: Market) -> int | None:
+        with contextlib.suppress(CandlewickError):  # the broker is away
+            if (now_ms := self._rec.clock(market).now_ms) is not None:
+                return now_ms
+        ends = [row.get("newest_end") or 0 for series, row in self._rows.items() if series.market is market]
+        return max(ends, default=0) or None
+
     async def run(self) -> None:
         """Look again and again, while there is an audience."""
         while True:
             await self._audience.is_here.wait()
-            began = time.monotonic()
             try:
                 await asyncio.to_thread(self._look)
             except CandlewickError as error:  # nothing is recorded yet
                 log.debug("nothing can be listed: %s", error)
             except Exception:
                 log.exception("an internal error while the series were looked at")
-            took = time.monotonic() - began
-            await asyncio.sleep(max(_PAUSE_SECONDS, _SHARE * took) if self._rows else _STEP_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS if self._rows else _STEP_SECONDS)
 
     def _look(self) -> None:
         """Look at all series once. CandlewickError when there is none."""
-        files = {series: self._dataset.partitions(series) for series in self._dataset.series(with_metadata=True)}
-        days = [
-            one[-1].span.begin_ms
-            for one in files.values()
-            if one and one[-1].span.end_ms - one[-1].span.begin_ms == DAY_MS
-        ]
-        newest_ms = max(days, default=time.time_ns() // 1_000_000 // DAY_MS * DAY_MS)
-        first_ms = newest_ms - (self._days - 1) * DAY_MS
+        is_first = not self._rows
+        if is_first and (names := self._dataset.series(with_metadata=True)):
+            self._show({series: _named(series, ()) for series in names}, self._first_day_ms)
+        files = files_of(self._dataset)
+        rate = bytes_a_day(self._rec.settings, files)
         rows = {series: _named(series, files[series]) for series in files}
-        if not self._rows and rows:
-            self._show(rows, first_ms)
-        shown_at = time.monotonic()
-        for found in self._rec.survey(start=utc(first_ms)):
+        self.totals = {
+            "folder": str(self._rec.settings.candles_folder),
+            "series": len(files),
+            "bytes": sum(row["bytes"] for row in rows.values()),
+            "bytes_a_day": rate.nbytes,
+            "is_measured": rate.is_measured,
+        }
+        first_ms = _newest_day_ms(files) - (self._days - 1) * DAY_MS
+        times_ms = self.times_ms(*{series.market for series in files}) if files else None
+        shown_at = at = time.monotonic()
+        for found in self._rec.survey(start=utc(first_ms), times_ms=times_ms):
             series = found.audit.series
             rows[series] = _named(series, files.get(series, [])) | _surveyed(found, first_ms, self._days)
-            if self.version == 1 and time.monotonic() - shown_at > _STEP_SECONDS:
-                shown_at = time.monotonic()
+            now = time.monotonic()
+            if is_first and now - shown_at > _STEP_SECONDS:
+                shown_at = now
                 self._show(rows, first_ms)
+            time.sleep(min(_REST * (now - at), 1.0))  # whoever asks for candles comes first
+            at = time.monotonic()
         if rows:
             self._show(rows, first_ms)
 
@@ -90,11 +114,18 @@ class StoredSeries:
         self.version += 1
 
 
+def _newest_day_ms(files: Mapping[Series, Sequence[PartitionFile]]) -> int:
+    """The midnight of the newest day that has a file of its own; today where none has."""
+    newest = [of_series[-1].span for of_series in files.values() if of_series]
+    days = [span.begin_ms for span in newest if span.end_ms - span.begin_ms <= DAY_MS]
+    return max(days, default=time.time_ns() // 1_000_000) // DAY_MS * DAY_MS
+
+
 def _in_the_markets_order(series: Series) -> tuple[int, Series]:
     return list(Market).index(series.market), series
 
 
-def _named(series: Series, files: list[PartitionFile]) -> dict[str, Any]:
+def _named(series: Series, files: Sequence[PartitionFile]) -> dict[str, Any]:
     return {
         "market": str(series.market),
         "symbol": series.symbol,

@@ -1,6 +1,6 @@
 """What there is of each series, and what is not, as tables."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -64,10 +64,16 @@ def gap_table(surveyed: Iterable[Surveyed]) -> pa.Table:
     return pa.Table.from_pylist([row for found in surveyed for row in _gap_rows(found)], GAP_SCHEMA)
 
 
-def surveyed(reader: JoinedReader, chosen: Sequence[Series], span: Span, repair: RepairSettings) -> Iterator[Surveyed]:
-    """How each series stands in a span of open times, one after the other."""
+def surveyed(
+    reader: JoinedReader,
+    chosen: Sequence[Series],
+    span: Span,
+    repair: RepairSettings,
+    times_ms: Mapping[Market, int] | None,
+) -> Iterator[Surveyed]:
+    """How each series stands in a span of open times, one after the other: ``Recording.survey``."""
     start_ms = None if span.begin_ms <= -ALWAYS_MS else span.begin_ms
-    market_ms = market_times(reader.dataset, {one.market for one in chosen})
+    market_ms = dict(times_ms or market_times(reader.dataset, {one.market for one in chosen}))
     unstored = {series: reader.unstored(series) for series in reader.series()}
     for series, new in unstored.items():
         market_ms[series.market] = max(market_ms.get(series.market, 0), new.spans.last_ms or 0)

@@ -1,6 +1,6 @@
 """The recording: one object that is asked for everything that was recorded, and is being recorded now."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -233,16 +233,18 @@ class Recording(Again):
         end: Time = None,
         *,
         stored_only: bool = False,
+        times_ms: Mapping[Market, int] | None = None,
     ) -> "Iterator[Surveyed]":
         """How the candles of each series stand, one series after the other: what ``series`` and ``gaps`` tell of.
 
-        Arguments are those of ``read`` and ``series``.
+        ``times_ms`` are the markets' times in UTC ms, up to which candles are expected; by default each market's is its
+        newest candle's end, for which every series of it is looked at. Other arguments are those of ``read``.
         """
         from candlewick.recording.listing import surveyed
 
         selection, span = Selection.of(market, symbols, interval), checked_span(start, end)
         reader = self._reader(selection, stored_only=stored_only)
-        return surveyed(reader, self._chosen(reader, selection), span, self.settings.repair)
+        return surveyed(reader, self._chosen(reader, selection), span, self.settings.repair, times_ms)
 
     def export(
         self,

@@ -51,8 +51,18 @@ def series_figures(dataset: Dataset, series: Series) -> SeriesFigures:
 def newest_ends(dataset: Dataset, markets: Iterable[Market]) -> dict[Series, int]:
     """Where the newest candle of every series ends, in UTC ms. A newest file that is damaged is passed over."""
     wanted = frozenset(markets)
-    ends = {series: dataset.newest_end_ms(series) for series in dataset.series() if series.market in wanted}
+    ends = {series: _newest_end_ms(dataset, series) for series in dataset.series() if series.market in wanted}
     return {series: end_ms for series, end_ms in ends.items() if end_ms is not None}
+
+
+def _newest_end_ms(dataset: Dataset, series: Series) -> int | None:
+    """As the newest file's footer tells it; where that does not, as its rows or an older file's do."""
+    for partition in dataset.partitions(series)[-1:]:
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            rows, _, last_ms = _edges(dataset, partition.key)
+            if rows:
+                return series.interval.end(last_ms)
+    return dataset.newest_end_ms(series)
 
 
 _TRIES = 50

@@ -13,6 +13,7 @@ sort by time.
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from shared.candle import Series, checked_symbol
 from shared.errors import MalformedCandleError
@@ -52,6 +53,7 @@ def partition_name(period: Period, open_time_ms: int) -> str:
     return datetime.fromtimestamp(open_time_ms / 1000, UTC).strftime(period.value) + SUFFIX
 
 
+@lru_cache(maxsize=10_000)  # every series has files of the same names
 def partition_span(name: str) -> tuple[int, int] | None:
     """First open time (ms) that a partition of this name may hold, and the first after it; None for other names."""
     match = _NAME.fullmatch(name)

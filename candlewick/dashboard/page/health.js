@@ -11,8 +11,8 @@ import { count, counted, duration, moment } from "./format.js";
  *   oldest_unstored_seconds: number | null}} Stream */
 /** @typedef {{groups: number, producers: Producer[], stream: Stream}} Market */
 /** @typedef {{process: string, written_per_minute: number, waiting: number, flush_seconds?: number}} Writer */
-/** @typedef {{folder: string, series: number, bytes: number, bytes_a_day: number, is_measured: boolean,
- *   free: number | null, sources: Record<string, string>}} Store */
+/** @typedef {{folder?: string, series: number, bytes: number, bytes_a_day: number, is_measured: boolean,
+ *   free: number | null}} Store nothing but `free` before the first look */
 /** @typedef {{health: {state: string, reasons: string[]}, broker: {address?: string, error?: string | null},
  *   markets: Record<string, Market>, writers: Writer[], store?: Store, as_of_ms: number}} State */
 

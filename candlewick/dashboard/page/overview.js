@@ -69,7 +69,7 @@ function storeCard(state, idle) {
   /** @type {Row[]} */
   const rows = [["writers", count(writers.length), !writers.length]];
   rows.push(["stored a minute", count(writers.reduce((sum, writer) => sum + writer.written_per_minute, 0))]);
-  if (store) {
+  if (store?.folder) {
     rows.push(["series", count(store.series)], ["size", size(store.bytes)]);
     rows.push(["grows a day", store.bytes_a_day ? `${store.is_measured ? "" : "about "}${size(store.bytes_a_day)}` : "not known yet"]);
     if (store.free !== null) rows.push(["free", size(store.free)], ["that lasts", room(store) || "–"]);

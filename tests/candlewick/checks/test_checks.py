@@ -11,7 +11,7 @@ import pytest
 from candlewick.checks.broker import check_broker
 from candlewick.checks.exchange import _clock, check_exchange
 from candlewick.checks.finding import Finding, Level
-from candlewick.checks.host import bytes_a_day, check_host
+from candlewick.checks.host import bytes_a_day, check_host, files_of
 from consumer.storage.sources import SourceStore
 from shared.interval import DAY_MS
 from shared.market import Market
@@ -56,15 +56,15 @@ def test_a_disk_that_is_nearly_full(make_settings: Make, disk: Disk) -> None:
 def test_how_fast_the_store_grows_is_measured_by_the_days_that_are_over(make_settings: Make) -> None:
     settings = make_settings()
     pattern = [{"market": "spot", "symbols": ["*USDT"], "intervals": ["1m"]}]
-    assert bytes_a_day(make_settings(record=pattern)).nbytes == 0
+    assert bytes_a_day(make_settings(record=pattern), {}).nbytes == 0
     assert of(check_host(make_settings(record=pattern)), "disk").text.endswith("how fast it fills is not known yet")
-    estimated, is_measured = bytes_a_day(settings)
+    estimated, is_measured = bytes_a_day(settings, {})
     assert not is_measured
     assert estimated == pytest.approx((4 * 1440 + 2 * 480) * 45)
     folder = DataFolder(settings.data.folder)
     folder.write(BTC, [make_candle(BTC, JUNE_30 + day * DAY_MS + at * MINUTE) for day in range(3) for at in range(100)])
     sizes = [file.size for file in folder.dataset.partitions(BTC)]
-    assert bytes_a_day(settings) == ((sizes[0] + sizes[1]) / 2, True)
+    assert bytes_a_day(settings, files_of(folder.dataset)) == ((sizes[0] + sizes[1]) / 2, True)
     folder.close()
 
 
