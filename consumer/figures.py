@@ -92,11 +92,15 @@ class WriterFigures:
             return self._ends_before
 
     def _streams(self) -> dict[str, dict[str, Any]]:
-        """Figures of each market's stream, a second old at most; none while the broker is away."""
+        """Figures of each market's stream, a second old at most; none while the broker is away.
+
+        A broker that hangs is asked once for all that one scrape wants to know: Prometheus waits for ten seconds.
+        """
         with self._mutex:
             at, found = self._seen
             if time.monotonic() - at >= _FRESH_SECONDS:
-                self._seen = _, found = time.monotonic(), self._ask()
+                found = self._ask()
+                self._seen = time.monotonic(), found
             return found
 
     def _ask(self) -> dict[str, dict[str, Any]]:

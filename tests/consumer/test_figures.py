@@ -1,10 +1,12 @@
 """What a writer shows, when things are not as they should be."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from chaos.proxy import proxy
 from consumer.figures import WriterFigures
 from consumer.group import streams
 from consumer.group.streams import stream_figures
@@ -25,8 +27,6 @@ def folder(make_settings: Callable[..., Settings]) -> Iterator[DataFolder]:
 
 
 def families(settings: Settings) -> dict[str, Family]:
-    import time
-
     figures = WriterFigures(settings, tuple(Market), Journal(20, time))
     return {family.name: family for family in figures.families({})}
 
@@ -46,6 +46,18 @@ def test_a_folder_and_a_broker_that_are_away_leave_the_other_figures(
     assert "data_free_bytes" not in found
     assert found["stream_entries"].values == {}
     assert "flush_seconds" in found
+
+
+def test_a_broker_that_hangs_is_waited_for_once_a_scrape(
+    make_settings: Callable[..., Settings], refused_port: int
+) -> None:
+    with proxy(refused_port) as hanging:
+        hanging.freeze()
+        broker = {"url": f"redis://127.0.0.1:{hanging.port}", "timeout_seconds": 1.1}
+        figures = WriterFigures(make_settings(broker=broker), tuple(Market), Journal(20, time))
+        assert figures.troubles() == ["the broker does not answer"]
+        assert "flush_seconds" in {family.name for family in figures.families({})}
+        assert hanging.counts["connections"] == 1
 
 
 def test_entries_are_counted_where_they_are_few_and_the_broker_is_believed_where_they_are_many(
