@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Disk:
-    """A mounted file system of one megabyte."""
+    """A mounted file system of one megabyte, unless it is made larger."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -18,9 +18,22 @@ class Disk:
     def remount(self, mode: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{mode}", self.folder], check=True)
 
+    @property
+    def ballast(self) -> Path:
+        """The file that takes the room of others."""
+        return self.folder / "ballast"
+
+    def take(self, count: int) -> None:
+        """Let the ballast take at least so many bytes."""
+        fd = os.open(self.ballast, os.O_WRONLY | os.O_CREAT)
+        try:
+            os.posix_fallocate(fd, 0, count)
+        finally:
+            os.close(fd)
+
     def fill(self) -> Path:
-        """Write a file until not a byte more goes."""
-        ballast = self.folder / "ballast"
+        """Let the ballast grow until not a byte more goes."""
+        ballast = self.ballast
         fd = os.open(ballast, os.O_WRONLY | os.O_CREAT)
         try:
             for size in (65536, 4096, 512, 1):
