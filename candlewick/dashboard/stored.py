@@ -62,8 +62,8 @@ class StoredSeries:
 
     def _time_ms(self, market: Market) -> int | None:
         with contextlib.suppress(CandlewickError):  # the broker is away
-            if (now_ms := self._rec.clock(market).now_ms) is not None:
-                return now_ms
+            if (event_ms := self._rec.clock(market).event_ms) is not None:
+                return event_ms
         ends = [row.get("newest_end") or 0 for series, row in self._rows.items() if series.market is market]
         return max(ends, default=0) or None
 
