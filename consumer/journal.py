@@ -135,10 +135,7 @@ def _log_fact(fact: SeriesFact) -> None:
             log.log(level, "absent at the exchange: %s from %s to %s", fact.series, utc(fact.from_ms), utc(fact.to_ms))
         case FactKind.ENDED:
             log.warning("%s ends at %s: %s", fact.series, utc(fact.from_ms), fact.reason)
-        case FactKind.BEGAN | FactKind.FETCHED:
-            log.debug(
-                "%s is %s from %s",
-                fact.series,
-                "recorded" if fact.kind is FactKind.BEGAN else "fetched",
-                utc(fact.from_ms),
-            )
+        case FactKind.BEGAN:
+            log.debug("%s is recorded from %s", fact.series, utc(fact.from_ms))
+        case FactKind.FETCHED | FactKind.REPAIRED:
+            log.debug("%s is %s from %s", fact.series, fact.kind, utc(fact.from_ms))

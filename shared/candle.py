@@ -84,6 +84,9 @@ class Candle:
 WEBSOCKET = "websocket"
 """The ``source`` of a candle that came as it closed."""
 
+REST = "rest"
+"""The ``source`` of one that was asked for."""
+
 DECIMALS = tuple(field.name for field in fields(Candle) if field.type is str and field.compare)
 """Names of the candle's prices and volumes, in the order that ``checked_candle`` takes them."""
 

@@ -136,10 +136,12 @@ def _named(series: Series, files: Sequence[PartitionFile]) -> dict[str, Any]:
 
 
 def _surveyed(found: Surveyed, first_ms: int, days: int) -> dict[str, Any]:
-    tally = found.audit.tally
+    tally, later = found.audit.tally, found.metadata.fetched.copy()
+    for span in found.metadata.repaired:
+        later.add(*span)
     return {
         "newest_end": found.present.last_ms,
-        "strip": strip_of(found.audit.days, found.metadata.fetched, first_ms, days),
+        "strip": strip_of(found.audit.days, later, first_ms, days),
         "missing": tally.missing,
         "absent": tally.absent,
         "state": state_of(found),

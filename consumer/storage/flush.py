@@ -1,5 +1,7 @@
 """A flush: entries of many series into storage, candles before facts, series side by side in a few threads.
 
+A candle that came over REST leaves a trace: its day is noted as repaired in the series' metadata.
+
 The writer acknowledges what a flush says is written; the stores below it make each series durable.
 """
 
@@ -10,9 +12,10 @@ from itertools import chain
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.metadata import MetadataStore
 from shared.broker.entry import Entry
-from shared.candle import Candle, Series
+from shared.candle import REST, Candle, Series
 from shared.errors import StoreError
-from shared.series_fact import SeriesFact
+from shared.interval import DAY_MS
+from shared.series_fact import FactKind, SeriesFact
 
 _TOGETHER = 32  # series that a thread writes step by step together
 _NOTHING_WRITTEN: Written | StoreError = Written()
@@ -52,6 +55,13 @@ class Flusher:
         results |= zip(candles, self.candles.write_many(candles.items()), strict=True)
         for series in results:
             facts = [entry.item for entry in groups[series] if isinstance(entry.item, SeriesFact)]
+            facts += _repaired_days(series, candles.get(series, ()))
             if facts and not isinstance(results[series], StoreError):
                 results[series] = self.metadata.try_write(series, facts) or results[series]
         return list(results.values())
+
+
+def _repaired_days(series: Series, candles: Iterable[Candle]) -> list[SeriesFact]:
+    """The days on which candles did not come as they closed; whole days, so that they stay few however often it is."""
+    days = sorted({candle.open_time_ms // DAY_MS * DAY_MS for candle in candles if candle.source == REST})
+    return [SeriesFact(series, FactKind.REPAIRED, day, day + DAY_MS, 0) for day in days]

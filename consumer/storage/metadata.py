@@ -40,6 +40,7 @@ class SeriesMetadata:
         reason: why it ended.
         absent: what the exchange was asked for and did not have.
         fetched: what a backfill has fetched: whatever it did not find there is absent or missing.
+        repaired: days on which candles came over REST while it was recorded. Nothing is decided by it.
     """
 
     began_ms: int | None = None
@@ -49,11 +50,12 @@ class SeriesMetadata:
     reason: str = ""
     absent: Spans = field(default_factory=Spans)
     fetched: Spans = field(default_factory=Spans)
+    repaired: Spans = field(default_factory=Spans)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known."""
-        return self == SeriesMetadata()
+        """Whether nothing is known of what is to be expected."""
+        return self == SeriesMetadata(repaired=self.repaired)
 
     @property
     def end_ms(self) -> int | None:
@@ -74,8 +76,13 @@ class SeriesMetadata:
             yield SeriesFact(series, FactKind.BEGAN, self.began_ms, self.began_ms, self.began_noted_ms)
         if self.ended_ms is not None:
             yield SeriesFact(series, FactKind.ENDED, self.ended_ms, self.ended_ms, self.ended_noted_ms, self.reason)
-        for kind, spans in ((FactKind.ABSENT, self.absent), (FactKind.FETCHED, self.fetched)):
+        for kind, spans in self._spans():
             yield from (SeriesFact(series, kind, *span, 0) for span in spans)
+
+    def _spans(self) -> Iterator[tuple[FactKind, Spans]]:
+        yield FactKind.ABSENT, self.absent
+        yield FactKind.FETCHED, self.fetched
+        yield FactKind.REPAIRED, self.repaired
 
     def merge(self, fact: SeriesFact) -> None:
         """Merge one fact; in any order and any number of times the result is the same."""
@@ -84,6 +91,8 @@ class SeriesMetadata:
                 self.absent.add(fact.from_ms, fact.to_ms)
             case FactKind.FETCHED:
                 self.fetched.add(fact.from_ms, fact.to_ms)
+            case FactKind.REPAIRED:
+                self.repaired.add(fact.from_ms, fact.to_ms)
             case FactKind.BEGAN:
                 self.began_ms = fact.from_ms if self.began_ms is None else min(self.began_ms, fact.from_ms)
                 self.began_noted_ms = max(self.began_noted_ms, fact.noted_ms)
@@ -171,6 +180,7 @@ def _encode(metadata: SeriesMetadata) -> bytes:
             "reason": metadata.reason,
             "absent": [[_text(begin), _text(end)] for begin, end in metadata.absent],
             "fetched": [[_text(begin), _text(end)] for begin, end in metadata.fetched],
+            "repaired": [[_text(begin), _text(end)] for begin, end in metadata.repaired],
         },
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
     )
@@ -185,7 +195,8 @@ def _decode(content: bytes) -> SeriesMetadata:
         ended_noted_ms=_time(found["ended_noted"], -1),
         reason=str(found["reason"]),
         absent=_spans(found["absent"]),
-        fetched=_spans(found.get("fetched", ())),  # a file of before 0.1.0 has none
+        fetched=_spans(found.get("fetched", ())),  # a file of before 0.1.0 has none, and no repaired days
+        repaired=_spans(found.get("repaired", ())),
     )
 
 

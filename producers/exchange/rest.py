@@ -27,7 +27,7 @@ from producers.exchange.page import Answer, OddRow, Page, klines_weight, next_op
 from producers.exchange.proxy import proxy_for
 from producers.exchange.symbols import Listing, parse_listings
 from producers.exchange.weight import WeightBudget
-from shared.candle import MAX_TIME_MS, Candle, Series, checked_candle, checked_time
+from shared.candle import MAX_TIME_MS, REST, Candle, Series, checked_candle, checked_time
 from shared.errors import MalformedCandleError, PoolClosedError, RestRefusedError, RestUnavailableError
 from shared.interval import Interval
 from shared.market import Market
@@ -230,7 +230,7 @@ def candle_of_row(series: Series, row: Any, event_time_ms: int) -> Candle:
     decimals = (*row[1:6], row[7], row[9], row[10])
     now_ms = time.time_ns() // 1_000_000
     return checked_candle(
-        series, row[0], decimals, row[8], source="rest", event_time_ms=event_time_ms, receive_time_ms=now_ms
+        series, row[0], decimals, row[8], source=REST, event_time_ms=event_time_ms, receive_time_ms=now_ms
     )
 
 

@@ -109,7 +109,7 @@ def _fact(market: Market, text: Mapping[str, str]) -> SeriesFact:
         raise MalformedCandleError(f"note {text['note']!r:.40} is not known: {', '.join(FactKind)}") from None
     series = checked_series(market, text["symbol"], text["interval"])
     begin, end, noted = (checked_time(name, _integer(text[f"{name}_ms"])) for name in ("from", "to", "noted"))
-    if end < begin or (kind in (FactKind.ABSENT, FactKind.FETCHED) and end == begin):
+    if end < begin or (kind.is_range and end == begin):
         raise MalformedCandleError(f"the fact's range from {begin} to {end} is not one")
     reason = text["reason"]
     if len(reason) > _MAX_REASON or not reason.isprintable():

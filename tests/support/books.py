@@ -276,6 +276,8 @@ def _holds(ledger: SeriesMetadata, note: SeriesFact) -> bool:
             return any(begin <= note.from_ms and note.to_ms <= end for begin, end in ledger.absent)
         case FactKind.FETCHED:
             return any(begin <= note.from_ms and note.to_ms <= end for begin, end in ledger.fetched)
+        case FactKind.REPAIRED:
+            return any(begin <= note.from_ms and note.to_ms <= end for begin, end in ledger.repaired)
         case FactKind.BEGAN:
             is_early = ledger.began_ms is not None and ledger.began_ms <= note.from_ms
             return is_early and _noted(ledger.began_noted_ms) >= note.noted_ms

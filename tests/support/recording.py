@@ -96,7 +96,7 @@ class Recording(Scene):
     )
     def a_note_comes(self, series: Series, kind: FactKind, offset: int, length: int, is_noted: bool) -> None:
         begin = series.interval.floor(self.now + offset * series.interval.typical_ms)
-        end = begin + length * series.interval.typical_ms if kind in (FactKind.ABSENT, FactKind.FETCHED) else begin
+        end = begin + length * series.interval.typical_ms if kind.is_range else begin
         noted = 0 if kind is FactKind.BEGAN and not is_noted else self.now
         reason = "its status is BREAK" if kind is FactKind.ENDED else ""
         self.books.publish(SeriesFact(series, kind, begin, end, noted, reason))

@@ -148,6 +148,7 @@ def test_metadata_is_one_file_a_series_that_people_can_read(store: DataFolder) -
         "reason": "removed",
         "absent": [["2024-06-30T00:03:00.000Z", "2024-06-30T00:05:00.000Z"]],
         "fetched": [["2024-06-30T00:09:00.000Z", "2024-06-30T00:10:00.000Z"]],
+        "repaired": [],
     }
     assert store.metadata.read(monthly).began_ms == 0
 

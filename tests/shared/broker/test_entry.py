@@ -27,7 +27,7 @@ REASONS = st.text(max_size=300)
 @st.composite
 def notes(draw: st.DrawFn) -> SeriesFact:
     kind = draw(st.sampled_from(FactKind))
-    begin, length = draw(TIMES), draw(st.integers(1, 10**10)) if kind in (FactKind.ABSENT, FactKind.FETCHED) else 0
+    begin, length = draw(TIMES), draw(st.integers(1, 10**10)) if kind.is_range else 0
     return SeriesFact(draw(SERIES), kind, begin, begin + length, draw(TIMES), draw(REASONS))
 
 
