@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench import disk, export, frames, latency, market, publish, reading, repair
+from bench import disk, export, frames, latency, market, metrics, publish, reading, repair
 from bench.result import Result
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "disk": disk.run,
     "repair": repair.run,
     "market": market.run,
+    "metrics": metrics.run,
     "export": export.run,
     "reading": reading.run,
     "latency": latency.run,

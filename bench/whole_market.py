@@ -15,11 +15,11 @@ COMMAND = [sys.executable, "-P", "-m", "candlewick"]
 
 
 @contextmanager
-def recorded_market(symbols: int, speed: float) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
+def recorded_market(symbols: int, speed: float, **variables: str) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
     """Record ``"*"`` of so many spot symbols at 1m, so many times as fast as time; ``up`` and its data folder."""
     folder = Path(tempfile.mkdtemp(prefix="cw-", dir=Path.cwd()))
     record = json.dumps([{"market": "spot", "symbols": ["*"], "intervals": ["1m"]}])
-    environment = os.environ | {"CANDLEWICK_RECORD": record, "CANDLEWICK_LOG_LEVEL": "ERROR"}
+    environment = os.environ | {"CANDLEWICK_RECORD": record, "CANDLEWICK_LOG_LEVEL": "ERROR"} | variables
     listed = "spot:" + ",".join(f"S{number}USDT" for number in range(symbols))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)

@@ -58,9 +58,9 @@ function marketCard(name, market, plots, zone) {
 function figure(what, points = []) {
   const known = points.filter((point) => point[1] !== null);
   const newest = known[known.length - 1];
-  const words = newest ? `p50 ${duration(newest[1])}, p99 ${duration(newest[2])}` : "nothing measured yet";
-  return element("figure", { title: `${what} in the last hour` }, element("figcaption", {}, what, element("br"), words),
-    plot(points, `${what} in the last hour: ${words}`));
+  const words = newest ? `${duration(newest[1])}, p99 ${duration(newest[2])}` : "nothing measured yet";
+  return element("figure", { title: `${what} in the last hour: the median, and what 99 of 100 stay below` },
+    element("figcaption", {}, what, element("br"), words), plot(points, `${what} in the last hour: median ${words}`));
 }
 
 /** @param {State} state @param {string[]} idle */
@@ -68,13 +68,13 @@ function storeCard(state, idle) {
   const { store, writers } = state;
   /** @type {Row[]} */
   const rows = [["writers", count(writers.length), !writers.length]];
-  rows.push(["stored a minute", count(writers.reduce((sum, writer) => sum + writer.written_per_minute, 0))]);
+  const stored = count(writers.reduce((sum, writer) => sum + writer.written_per_minute, 0));
   if (store?.folder) {
-    rows.push(["series", count(store.series)], ["size", size(store.bytes)]);
+    rows.push(["series", count(store.series)], ["size", size(store.bytes)], ["free", size(store.free)], ["stored a minute", stored]);
     rows.push(["grows a day", store.bytes_a_day ? `${store.is_measured ? "" : "about "}${size(store.bytes_a_day)}` : "not known yet"]);
-    if (store.free !== null) rows.push(["free", size(store.free)], ["that lasts", room(store) || "–"]);
+    if (store.free !== null) rows.push(["free room lasts", room(store) || "–"]);
     rows.push(["folder", store.folder]);
-  }
+  } else rows.push(["stored a minute", stored]);
   rows.push(["broker", state.broker.error ? "does not answer" : state.broker.address ?? "–", Boolean(state.broker.error)]);
   if (idle.length) rows.push(["not recorded", idle.join(", ")]);
   return element("article", { class: "card", "aria-label": "Store" }, element("h2", {}, "store"), list(...rows));
