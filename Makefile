@@ -6,7 +6,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format docs audit bench chaos crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format docs pictures audit bench chaos crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ format: install-dev  ## format and mend what a tool can mend
 
 docs: install-dev  ## write docs/commands.md anew, from the commands themselves
 	@$(BIN)/python -m tests.support.command_reference > docs/commands.md
+
+pictures: install-dev  ## make README's pictures anew, from the demonstration (needs Chromium)
+	@$(BIN)/python -m tests.support.pictures
 
 audit: install-dev  ## known vulnerabilities of what is installed, where their list can be had
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9' || true

@@ -145,3 +145,10 @@ def test_commands_that_documents_name_exist(document: Path) -> None:
     known: Any = getattr(typer.main.get_command(command_line()), "commands", {})
     for name in re.findall(r"`candlewick ([a-z-]+)", document.read_text()):
         assert name in known, name
+
+
+def test_readme_s_pictures_are_there_and_fetch_nothing_from_elsewhere() -> None:
+    named = set(re.findall(r"docs/pictures/[\w-]+\.svg", (REPOSITORY / "README.md").read_text()))
+    assert {f"docs/pictures/{path.name}" for path in (REPOSITORY / "docs" / "pictures").iterdir()} == named
+    for name in named:
+        assert not re.search(r"(href|src)=\"http|url\(", (REPOSITORY / name).read_text().replace("url(#status", ""))
