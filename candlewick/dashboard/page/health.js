@@ -42,7 +42,7 @@ function total(producers, name) { return producers.reduce((sum, producer) => sum
 export function sentence(state, zone) {
   const { how, reasons } = judged(state);
   const word = WORDS[how] ?? how;
-  if (reasons.length === 1) return `${word}: ${reasons[0]}.`;
+  if (reasons.length === 1) return `${word}: ${reasons[0].replace(/\.+$/, "")}.`;
   if (reasons.length) return `${word}, for ${count(reasons.length)} reasons:`;
   const producers = Object.values(state.markets).flatMap((market) => market.producers);
   const series = total(producers, "series");

@@ -67,8 +67,8 @@ function figure(what, points = []) {
 function storeCard(state, idle) {
   const { store, writers } = state;
   /** @type {Row[]} */
-  const rows = [["writers", count(writers.length), !writers.length]];
-  const stored = count(writers.reduce((sum, writer) => sum + writer.written_per_minute, 0));
+  const rows = [["writers", count(state.broker.error ? null : writers.length), !writers.length]];
+  const stored = count(state.broker.error ? null : writers.reduce((sum, writer) => sum + writer.written_per_minute, 0));
   if (store?.folder) {
     rows.push(["series", count(store.series)], ["size", size(store.bytes)], ["free", size(store.free)], ["stored a minute", stored]);
     rows.push(["grows a day", store.bytes_a_day ? `${store.is_measured ? "" : "about "}${size(store.bytes_a_day)}` : "not known yet"]);

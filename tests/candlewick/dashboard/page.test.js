@@ -25,7 +25,7 @@ test("the sentence says what is recorded, and up to when", () => {
 });
 
 test("one reason stands in the sentence, several below it", () => {
-  const one = state({}, { state: "dead", reasons: ["no writer lives"] });
+  const one = state({}, { state: "dead", reasons: ["no writer lives."] });
   assert.equal(sentence(one, "utc"), "Not recording: no writer lives.");
   const two = state({}, { state: "degraded", reasons: ["a", "b"] });
   assert.equal(sentence(two, "utc"), "Not quite well, for 2 reasons:");
