@@ -29,7 +29,7 @@ class Journal:
     """One writer's counters. A flush of more than ``log_candles`` candles logs one summary, not a line a candle.
 
     Attributes:
-        written: candles written in flushes.
+        written: candles written.
         files: partitions replaced.
         conflicts: how often two different candles met under one key.
         flush_seconds: what the last flush cost.
@@ -56,14 +56,18 @@ class Journal:
 
     def note_flush(self, done: Mapping[Series, tuple[Sequence[Entry], Written]], seconds: float) -> None:
         """A flush is over: these entries of these series are durable."""
+        self.flush_seconds = seconds
+        self.flush.observe(seconds)
+        self.note_stored(done)
+
+    def note_stored(self, done: Mapping[Series, tuple[Sequence[Entry], Written]]) -> None:
+        """These entries of these series are durable, in a flush or written alone."""
         entries = [entry.item for series_entries, _ in done.values() for entry in series_entries]
         candles = [item for item in entries if isinstance(item, Candle)]
         files = sum(written.files for _, written in done.values())
         self.written += len(candles)
         self.files += files
         self.nbytes += sum(written.nbytes for _, written in done.values())
-        self.flush_seconds = seconds
-        self.flush.observe(seconds)
         self._measure(candles)
         for series, (_, written) in done.items():
             self._locked_since.pop(series, None)
@@ -74,6 +78,10 @@ class Journal:
             if isinstance(item, SeriesFact):
                 _log_fact(item)
         self._log_candles_of(candles, files)
+
+    def note_alone(self, entry: Entry, written: Written) -> None:
+        """One entry was written alone, and is durable."""
+        self.note_stored({entry.item.series: ([entry], written)})
 
     def _measure(self, candles: Sequence[Candle]) -> None:
         now_ms, ends = time.time_ns() // 1_000_000, self.newest_end_ms
@@ -101,13 +109,12 @@ class Journal:
         if left := batch.forget_excess():
             log.error("%d entries that cannot be written are left to the broker until they are claimed again", left)
 
-    def heartbeat(self, written: int, files: int) -> dict[str, Any]:
-        """What a heartbeat says of what is written; ``written`` and ``files`` were written outside of flushes."""
-        total = self.written + written
+    def heartbeat(self) -> dict[str, Any]:
+        """What a heartbeat says of what is written."""
         return {
-            "written": total,
-            "written_per_minute": self._rate.sample(self._clock.monotonic(), total),
-            "files": self.files + files,
+            "written": self.written,
+            "written_per_minute": self._rate.sample(self._clock.monotonic(), self.written),
+            "files": self.files,
             "flush_seconds": round(self.flush_seconds, 3),
             "bytes": self.nbytes,
             "close_to_disk": {str(market): buckets.counts for market, buckets in self.close_to_disk.items()},

@@ -113,10 +113,10 @@ class Writer:
         self._sources = SourceWatch(self._client, self._keys, storage, markets, settings.exchange)
         self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
         self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
-        self._isolation = PoisonIsolation(
-            self._flusher, self.reader, self.batch, self._crashes, writer.tries, self._beat
-        )
         self._journal = Journal(writer.log_candles, clock)
+        self._isolation = PoisonIsolation(
+            self._flusher, self.reader, self.batch, self._crashes, writer.tries, self._beat, self._journal.note_alone
+        )
         self._vitals, self._figures = Vitals(), WriterFigures(settings, markets, self._journal)
         self._beat_timer, self._trim_timer = Timer(BEAT_SECONDS), Timer(_TRIM_SECONDS)
         self._answer_timer, self._compact_timer = Timer(_ANSWER_SECONDS), Timer(_COMPACT_SECONDS)
@@ -172,8 +172,7 @@ class Writer:
             self.finish()
             with contextlib.suppress(RedisError, OSError):
                 fall_silent(self._client, self._keys, ROLE)
-        written = self._journal.written + self._isolation.written
-        log.info("stopped; %d candles written, %d entries left pending", written, len(self.batch))
+        log.info("stopped; %d candles written, %d entries left pending", self._journal.written, len(self.batch))
 
     def _greet(self, *, is_first: bool) -> None:
         """Check the server that the address leads to now, and create the groups that are read there."""
@@ -291,7 +290,7 @@ class Writer:
 
     def _report(self) -> dict[str, Any]:
         """What a heartbeat says."""
-        return self._journal.heartbeat(self._isolation.written, self._isolation.files) | {
+        return self._journal.heartbeat() | {
             "consumer": self.consumer,
             "waiting": len(self.batch),
             "dead_letters": self.reader.dead_letters,

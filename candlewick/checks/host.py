@@ -1,5 +1,6 @@
 """This host: the data folder, its disk, open files, ports. Nothing that is tried is left behind."""
 
+import errno
 import os
 import resource
 import shutil
@@ -145,23 +146,25 @@ def _ports(settings: Settings) -> Iterator[Finding]:
     if not first:
         yield well("metrics", "none: metrics.port is 0")
         return
-    taken = [port for port in range(first, first + len(Market) + 1) if not _is_free(host, port)]
     ports = f"{host}, ports {first} to {first + len(Market)}"
-    if taken:
-        text = f"{', '.join(map(str, taken))} of {ports}: taken, perhaps by a recording that runs"
-        yield doubtful("metrics", text, "if none runs, choose others: metrics.port; recording does not need them")
-    else:
-        yield well("metrics", f"{ports}: free")
+    for port in range(first, first + len(Market) + 1):
+        if (error := _refusal(host, port)) is not None:
+            why = "taken, perhaps by a recording that runs" if error.errno == errno.EADDRINUSE else error.strerror
+            text = f"{port} of {ports}: {why}"
+            yield doubtful("metrics", text, "if none runs, choose others: metrics.port; recording does not need them")
+            return
+    yield well("metrics", f"{ports}: free")
 
 
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]) as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why a port cannot be listened on; None when it can."""
+    try:
+        with socket.socket(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind((host, port))
-        except OSError:
-            return False
-    return True
+    except OSError as error:  # a name that is not known is one, too
+        return error
+    return None
 
 
 def _size(count: float) -> str:

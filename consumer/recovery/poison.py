@@ -21,10 +21,11 @@ from redis.exceptions import OutOfMemoryError
 
 from consumer.group.batch import Batch
 from consumer.group.reader import EntryReader
+from consumer.storage.candle_store import Written
 from consumer.storage.flush import Flusher
 from shared.broker.client import SyncClient
 from shared.broker.entry import Entry
-from shared.candle import Candle, Series
+from shared.candle import Series
 from shared.errors import InternalStoreError, StoreError
 from shared.market import Market
 
@@ -92,10 +93,7 @@ class PoisonIsolation:
     """Writes suspect entries alone, for one writer. Entries that are done with leave the batch.
 
     ``go_on`` is called between two entries, which may be many, each with its syncs; False: the rest stays pending.
-
-    Attributes:
-        written: candles written alone.
-        files: partitions replaced for them.
+    ``stored`` is told of each entry that is durable and acknowledged.
     """
 
     def __init__(
@@ -106,14 +104,15 @@ class PoisonIsolation:
         crashes: CrashCount,
         tries: int,
         go_on: Callable[[], bool],
+        stored: Callable[[Entry, Written], None],
     ) -> None:
-        self.written = self.files = 0
         self._flusher = flusher
         self._reader = reader
         self._batch = batch
         self._crashes = crashes
         self._tries = tries
         self._go_on = go_on
+        self._stored = stored
         self._errors: Counter[Series] = Counter()
         self._suspects: dict[tuple[Market, bytes], Entry] = {}
 
@@ -203,6 +202,5 @@ class PoisonIsolation:
             return result
         self._reader.acknowledge([entry])
         self._batch.remove([entry])
-        self.written += isinstance(entry.item, Candle)
-        self.files += result.files
+        self._stored(entry, result)
         return None

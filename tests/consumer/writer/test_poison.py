@@ -43,6 +43,7 @@ def test_an_entry_that_no_store_can_take_is_tried_then_goes_to_the_dead_letters_
         wait_until(lambda: client.xlen(keys.dead_letters(Market.USDT_FUTURES)) == 1)
         wait_until(lambda: pending(client, keys) == 0)
         wait_until(lambda: writer.batch.due_in(0) is None)
+        assert writer._journal.written_by_market[Market.USDT_FUTURES] == 6, "those that were written alone, too"
     assert tried == [4, 4, 4, 1, 1]
     (letter,) = dead_letters(client, keys, Market.USDT_FUTURES)
     assert "by an internal error: ZeroDivisionError('poison')" in letter.reason
