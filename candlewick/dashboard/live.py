@@ -7,7 +7,7 @@ a position is lost, the page is told to load anew.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -19,7 +19,10 @@ from shared.broker.entry import EntryId, decode_entry
 from shared.broker.keys import Keys
 from shared.candle import Candle, Series
 from shared.errors import MalformedCandleError
+from shared.series_fact import SeriesFact
 from shared.settings.model import Settings
+
+_TIMEOUT_SECONDS = 2.0  # a broker that hangs is asked again; a page that is closed meanwhile waits so long
 
 
 class Kind(StrEnum):
@@ -32,7 +35,13 @@ class Kind(StrEnum):
 
 
 class Event(NamedTuple):
-    """One event; ``at`` is the newest entry's id that it covers, None where the broker has not been heard."""
+    """One event.
+
+    Attributes:
+        at: the newest entry's id that a page has had with it; None where more of the same is to come, or the broker has
+            not been heard.
+        rows: of candles, as ``history`` has them; of facts the ranges of time that they are true of.
+    """
 
     kind: Kind
     at: EntryId | None
@@ -44,7 +53,7 @@ class LiveCandles:
 
     def __init__(self, settings: Settings, series: Series, after: EntryId | None) -> None:
         self._series = series
-        self._client: Any = sync_client(settings)
+        self._client: Any = sync_client(settings, _TIMEOUT_SECONDS)
         self._position = Position(self._client, Keys(settings.broker.prefix).candles(series.market))
         self._after = after
         self._is_placed = False
@@ -70,10 +79,11 @@ class LiveCandles:
             return []
         items = [item for _, fields in entries if (item := self._of_series(fields)) is not None]
         rows = [_row(item) for item in items if isinstance(item, Candle)]
-        events = [Event(Kind.CANDLES, self._position.at, rows)] if rows else []
-        if len(rows) < len(items):
-            events.append(Event(Kind.FACTS, self._position.at, []))
-        return events or ([Event(Kind.POSITION, self._position.at, [])] if entries else [])
+        ranges: list[list[float]] = [[item.from_ms, item.to_ms] for item in items if isinstance(item, SeriesFact)]
+        found = ((Kind.CANDLES, rows), (Kind.FACTS, ranges))
+        events = [Event(kind, None, values) for kind, values in found if values]
+        events = events or ([Event(Kind.POSITION, None, [])] if entries else [])
+        return [*events[:-1], *(event._replace(at=self._position.at) for event in events[-1:])]
 
     def _place(self) -> Iterator[Event]:
         """Take a position: behind the last entry that the page had, or behind all that is published."""
@@ -82,10 +92,12 @@ class LiveCandles:
             yield Event(Kind.LOAD, self._position.at, [])
         self._is_placed = self._has_loaded = True
 
-    def _of_series(self, fields: Any) -> Any:
+    def _of_series(self, fields: Mapping[bytes, bytes]) -> Candle | SeriesFact | None:
+        named = (fields.get(b"symbol"), fields.get(b"interval"))
+        if named != (self._series.symbol.encode(), self._series.interval.encode()):
+            return None
         with contextlib.suppress(MalformedCandleError):
-            item = decode_entry(self._series.market, fields)
-            return item if item.series == self._series else None
+            return decode_entry(self._series.market, fields)
         return None
 
 

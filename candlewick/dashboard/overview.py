@@ -8,8 +8,10 @@ import contextlib
 import logging
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from candlewick.checks.health import State
 from candlewick.checks.state import collect
 from candlewick.dashboard.audience import Audience
 from candlewick.dashboard.stored import StoredSeries
@@ -40,11 +42,12 @@ class Overview:
         self._audience = audience
         self._trends = Trends()
         self._changed = asyncio.Condition()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="overview")
 
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            found = await asyncio.to_thread(self._look)
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             async with self._changed:
                 self.state = found
                 self._changed.notify_all()
@@ -54,6 +57,11 @@ class Overview:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._audience.is_here.wait(), _IDLE_SECONDS)
 
+    @property
+    def is_broker_away(self) -> bool:
+        """Whether it did not answer at the last look."""
+        return self.state is not None and bool(self.state["broker"].get("error"))
+
     async def change(self) -> None:
         """Wait for the next look."""
         async with self._changed:
@@ -62,9 +70,13 @@ class Overview:
     def _look(self) -> dict[str, Any]:
         try:
             found = collect(self._settings, with_store=False)
+            found["store"] = self._stored.totals | {"free": _free(self._settings)}
+            health = found["health"]
+            if self._stored.trouble:
+                health["reasons"] = [*health["reasons"], self._stored.trouble]
+                health["state"] = State.DEGRADED if health["state"] == State.RECORDING else health["state"]
             if self._trends.note(found, time.time()):
                 self.plots = self._trends.plots()
-            found["store"] = self._stored.totals | {"free": _free(self._settings)}
         except Exception as error:
             log.exception("an internal error while looking")
             text = f"the dashboard cannot look: {error!r}"

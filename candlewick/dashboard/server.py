@@ -8,8 +8,8 @@
     GET /healthz, /readyz   200 while it serves
 
 It listens on loopback unless the settings say otherwise. A request whose ``Host`` is none of its names is refused, so
-that no page of the internet reaches it through a name of its own (DNS rebinding). The page may load nothing from
-elsewhere: its content security policy says so.
+that no page of the internet reaches it through a name of its own (``candlewick.dashboard.names``). The page
+may load nothing from elsewhere: its content security policy says so.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import logging
 import socket
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import orjson
@@ -26,8 +26,10 @@ from aiohttp import web
 
 from candlewick.dashboard.audience import Audience
 from candlewick.dashboard.candles import history
+from candlewick.dashboard.names import Names
 from candlewick.dashboard.overview import Overview
 from candlewick.dashboard.page_events import PageEvents
+from candlewick.dashboard.page_files import CHART, INDEX, page_files
 from candlewick.dashboard.stored import StoredSeries
 from candlewick.recording.access import StoredOnlyWarning
 from candlewick.recording.recording import Recording
@@ -41,8 +43,6 @@ from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parent / "page"
-CHART = "vendor/lightweight-charts.js"
 _MAX_PAGES = 32
 _MAX_COUNT = 5000
 _COUNT = 1000
@@ -56,8 +56,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HISTORY_THREADS = 4
 
 
 def serve(settings: Settings) -> None:
@@ -77,7 +76,7 @@ async def _serve(rec: Recording) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with Dashboard(rec) as dashboard:
         log.info("open %s in a browser", dashboard.address)
-        if not (PAGE / CHART).exists():
+        if CHART not in dashboard.files:
             log.warning("the chart's library is missing: %s shows tables alone (docs/dashboard.md)", dashboard.address)
         await stop.wait()
 
@@ -87,16 +86,19 @@ class Dashboard:
 
     Attributes:
         address: where it answers, as a URL.
+        files: the page's own.
     """
 
     def __init__(self, rec: Recording) -> None:
         self.address = ""
+        self.files = page_files()
         self._rec = rec
         self._settings = rec.settings.dashboard
         self._audience = Audience()
         self._stored = StoredSeries(rec, self._audience)
         self._overview = Overview(rec.settings, self._stored, self._audience)
-        self._hosts: frozenset[str] = frozenset()
+        self._names = Names([rec.settings.dashboard.host, socket.gethostname(), *rec.settings.dashboard.names])
+        self._readers = ThreadPoolExecutor(_HISTORY_THREADS, thread_name_prefix="history")
         self._tasks = Tasks()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
         self._pages: set[asyncio.Task[Any]] = set()
@@ -115,7 +117,6 @@ class Dashboard:
             ) from None
         port = self._runner.addresses[0][1]
         self.address = self._settings.model_copy(update={"port": port}).address
-        self._hosts = frozenset({*_LOOPBACK, _name_of(self.address), socket.gethostname(), *self._settings.names})
         await self._tasks.__aenter__()
         self._tasks.start(self._overview.run())
         self._tasks.start(self._stored.run())
@@ -124,6 +125,8 @@ class Dashboard:
     async def __aexit__(self, *_: object) -> None:
         for page in self._pages:
             page.cancel()
+        self._stored.stop()
+        self._readers.shutdown(wait=False, cancel_futures=True)
         await self._tasks.cancel()
         await self._tasks.__aexit__(None, None, None)
         await self._runner.cleanup()
@@ -134,7 +137,7 @@ class Dashboard:
         application.router.add_get("/page/{name:.+}", self._page)
         application.router.add_get("/api/series", self._series)
         application.router.add_get("/api/candles", self._candles)
-        application.router.add_get("/api/events", self._events)
+        application.router.add_get("/api/events", self._events, allow_head=False)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._healthz)
         return application
@@ -145,10 +148,11 @@ class Dashboard:
     ) -> web.StreamResponse:
         """Refuse other names than ours, and put every error into a line."""
         try:
-            if (name := _name_of(request.host)) in self._hosts:
+            if self._names.fit(request.host):
                 answer = await handler(request)
             else:
-                answer = _told(421, f"this is not {name!r:.80}: to serve it under a name, add that to dashboard.names")
+                text = f"this is not {request.host!r:.80}: to serve it under a name, add that to dashboard.names"
+                answer = _told(421, text)
         except web.HTTPException as error:
             answer = _told(error.status, error.text or error.reason)
         except CandlewickError as error:
@@ -163,11 +167,13 @@ class Dashboard:
         return answer
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        path = (PAGE / request.match_info.get("name", "index.html")).resolve()
-        if not path.is_relative_to(PAGE) or path.suffix not in _TYPES or not path.is_file():
+        file = self.files.get(request.match_info.get("name", INDEX))
+        if file is None:
             raise web.HTTPNotFound(text=f"there is no {request.path}")
-        answer = web.FileResponse(path)
-        answer.content_type, answer.charset = _TYPES[path.suffix], "utf-8"
+        answer = web.Response(body=file.content, content_type=file.content_type, charset="utf-8")
+        answer.etag = file.tag
+        if any(known.value == file.tag for known in request.if_none_match or ()):
+            answer = web.Response(status=304, headers={"ETag": f'"{file.tag}"'})
         return answer
 
     async def _series(self, _: web.Request) -> web.Response:
@@ -182,9 +188,11 @@ class Dashboard:
         series = _series_of(request)
 
         def answer() -> dict[str, Any]:
+            if self._overview.is_broker_away:  # what would be asked of it is not waited for
+                return history(self._rec, series, before, count, self._stored.seen_ms(series.market), stored_only=True)
             return history(self._rec, series, before, count, self._stored.times_ms(series.market))
 
-        return _json(await asyncio.to_thread(answer))
+        return _json(await asyncio.get_running_loop().run_in_executor(self._readers, answer))
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _told(200, "alive")
@@ -193,7 +201,7 @@ class Dashboard:
         if self._audience.count >= _MAX_PAGES:
             raise web.HTTPServiceUnavailable(text=f"{_MAX_PAGES} pages are open: close one")
         series = _series_of(request) if "market" in request.query else None
-        after = _entry_of(request.headers.get("Last-Event-ID", ""))
+        after = _entry_of(request.headers.get("Last-Event-ID") or request.query.get("after", ""))
         page = PageEvents(self._rec.settings, self._overview, self._stored, series, after)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream", **_HEADERS})
         one_at_a_time = asyncio.Lock()
@@ -226,12 +234,6 @@ def _json(value: Any) -> web.Response:
     return web.Response(
         body=orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), content_type="application/json", charset="utf-8"
     )
-
-
-def _name_of(host: str) -> str:
-    """An address or a ``Host`` header without its port."""
-    host = host.rpartition("/")[2]
-    return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 
 def _number(request: web.Request, name: str, default: int | None) -> int | None:

@@ -7,8 +7,10 @@ only while a page is open, slowly, and the first time what is known of a series 
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from candlewick.checks.host import bytes_a_day, files_of
@@ -19,7 +21,7 @@ from candlewick.recording.recording import Recording
 from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.dataset.survey import Surveyed
 from shared.candle import Series
-from shared.errors import CandlewickError
+from shared.errors import CandlewickError, StoreError
 from shared.interval import DAY_MS, utc
 from shared.market import Market
 
@@ -35,12 +37,14 @@ class StoredSeries:
 
     Attributes:
         version: grows when there is something new to show.
+        trouble: why nothing can be listed; empty when all can.
         totals: of the store: ``folder``, ``series``, ``bytes``, ``bytes_a_day`` and whether that ``is_measured``; empty
             before the first look.
     """
 
     def __init__(self, rec: Recording, audience: Audience) -> None:
         self.version = 0
+        self.trouble = ""
         self.totals: dict[str, Any] = {}
         self._rec = rec
         self._days = rec.settings.dashboard.days
@@ -48,6 +52,8 @@ class StoredSeries:
         self._dataset = Dataset.in_folder(rec.settings.data.folder)
         self._rows: dict[Series, dict[str, Any]] = {}
         self._first_day_ms = 0
+        self._stop = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stored")
 
     def answer(self) -> dict[str, Any]:
         """``first_day`` in UTC ms, ``days``, how many letters a strip has, and ``series``, a row each."""
@@ -56,25 +62,31 @@ class StoredSeries:
 
     def times_ms(self, *markets: Market) -> dict[Market, int] | None:
         """Markets' times as their streams tell them, or else as they were seen; None where one is not known."""
-        found = {market: self._time_ms(market) for market in markets}
-        times = {market: time_ms for market, time_ms in found.items() if time_ms is not None}
-        return times if len(times) == len(markets) else None
+        found = self.seen_ms(*markets) or {}
+        for market in markets:
+            with contextlib.suppress(CandlewickError):  # the broker is away
+                found[market] = self._rec.clock(market).event_ms or found.get(market, 0)
+        return found if all(found.get(market) for market in markets) else None
 
-    def _time_ms(self, market: Market) -> int | None:
-        with contextlib.suppress(CandlewickError):  # the broker is away
-            if (event_ms := self._rec.clock(market).event_ms) is not None:
-                return event_ms
-        ends = [row.get("newest_end") or 0 for series, row in self._rows.items() if series.market is market]
-        return max(ends, default=0) or None
+    def seen_ms(self, *markets: Market) -> dict[Market, int] | None:
+        """Markets' times by their newest candles, as they were seen; None where one is not known."""
+        found = dict.fromkeys(markets, 0)
+        for series, row in self._rows.items():
+            if series.market in found:
+                found[series.market] = max(found[series.market], row.get("newest_end") or 0)
+        return found if all(found.values()) else None
 
     async def run(self) -> None:
         """Look again and again, while there is an audience."""
         while True:
             await self._audience.is_here.wait()
             try:
-                await asyncio.to_thread(self._look)
-            except CandlewickError as error:  # nothing is recorded yet
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
+                self.trouble = ""
+            except StoreError as error:  # nothing is recorded yet
                 log.debug("nothing can be listed: %s", error)
+            except CandlewickError as error:
+                self.trouble = f"the series cannot be listed: {error}"
             except Exception:
                 log.exception("an internal error while the series were looked at")
             await asyncio.sleep(_PAUSE_SECONDS if self._rows else _STEP_SECONDS)
@@ -104,12 +116,19 @@ class StoredSeries:
             if is_first and now - shown_at > _STEP_SECONDS:
                 shown_at = now
                 self._show(rows, first_ms)
-            time.sleep(min(_REST * (now - at), 1.0))  # whoever asks for candles comes first
+            if self._stop.wait(min(_REST * (now - at), 1.0)):  # whoever asks for candles comes first
+                return
             at = time.monotonic()
         if rows:
             self._show(rows, first_ms)
 
+    def stop(self) -> None:
+        """Leave off in the midst of a look."""
+        self._stop.set()
+
     def _show(self, rows: dict[Series, dict[str, Any]], first_ms: int) -> None:
+        if rows == self._rows and first_ms == self._first_day_ms:
+            return
         self._rows, self._first_day_ms = dict(rows), first_ms
         self.version += 1
 
@@ -141,7 +160,7 @@ def _surveyed(found: Surveyed, first_ms: int, days: int) -> dict[str, Any]:
         later.add(*span)
     return {
         "newest_end": found.present.last_ms,
-        "strip": strip_of(found.audit.days, later, first_ms, days),
+        "strip": strip_of(found.audit.days, later, first_ms, days, found.audit.series.interval),
         "missing": tally.missing,
         "absent": tally.absent,
         "state": state_of(found),

@@ -41,11 +41,11 @@ class Trends:
             self._seen[process, market, kind] = counts
             if before is None and self._points:
                 before = [0] * len(counts)  # it began meanwhile
-            grown = [new - old for new, old in zip(counts, before or counts, strict=False)]
-            if min(grown, default=0) < 0:  # it began again
+            grown = [new - old for new, old in zip(counts, before or counts, strict=True)]
+            if min(grown) < 0:  # it began again
                 grown = list(counts)
             total = self._totals.setdefault((market, kind), [0] * len(counts))
-            self._totals[market, kind] = [a + b for a, b in zip(total, grown, strict=False)]
+            self._totals[market, kind] = [a + b for a, b in zip(total, grown, strict=True)]
         if self._points and at - self._points[-1].at < _POINT_SECONDS:
             return False
         self._points.append(Point(at, dict(self._totals)))
@@ -73,10 +73,15 @@ class Trends:
 
 
 def _counted(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Sequence[int]]]:
-    """Process, market, kind and counts of whatever processes say; those of other versions may say nothing."""
-    for market, state in found["markets"].items():
-        for producer in state["producers"]:
-            yield producer["process"], market, "broker", producer.get("close_to_broker") or []
+    """Process, market, kind and counts of whatever processes say; what one of another version counts is left out."""
+    every = [
+        (producer["process"], market, "broker", producer.get("close_to_broker"))
+        for market, state in found["markets"].items()
+        for producer in state["producers"]
+    ]
     for writer in found["writers"]:
-        for market, counts in (writer.get("close_to_disk") or {}).items():
-            yield writer["process"], market, "disk", counts
+        by_market = writer.get("close_to_disk") or {}
+        every += [(writer["process"], market, "disk", counts) for market, counts in by_market.items()]
+    for process, market, kind, counts in every:
+        if isinstance(counts, list) and len(counts) == len(_BOUNDS[kind]) + 1:
+            yield process, market, kind, counts

@@ -1,9 +1,9 @@
 """``candlewick up``: the broker, a producer a market and the writer as processes of their own, watched and stopped.
 
 A process that dies is started again, with back-off; one that leaves with code 2 has found a mistake that only its
-user can mend, and everything stops. At SIGTERM or Ctrl-C the producers go first and hand over what they hold, then
-the writer flushes, then the embedded broker ends: within ten seconds, or what is left is killed, which loses nothing
-that the broker has taken. A second signal kills at once.
+user can mend, and everything stops, or goes on without it where recording does not need it. At SIGTERM or Ctrl-C the
+producers go first and hand over what they hold, then the writer flushes, then the embedded broker ends: within ten
+seconds, or what is left is killed, which loses nothing that the broker has taken. A second signal kills at once.
 
 Every process logs to the same standard error under its own name. Each holds the reading end of a pipe whose other
 end the supervisor holds: should the supervisor be killed, the pipe closes and they stop in good order by themselves.
@@ -79,6 +79,7 @@ class Supervisor:
         self._writer = Child("writer", ("write", *flags), environment)
         beside = (*(["watchdog"] if settings.alarm.urls else []), *(["dashboard"] if with_dashboard else []))
         self._beside = [Child(name, (name, *flags), environment) for name in beside]  # recording does without them
+        self._given_up: list[Child] = []
         self._children = (self._writer, *self._producers, *self._beside)
         self._page = f" or open {settings.dashboard.address}" if with_dashboard and settings.dashboard.port else ""
         self._requests = StopRequests()
@@ -126,9 +127,15 @@ class Supervisor:
                 log.error("%s: stopping", error)
                 return _USER_ERROR
             for child in self._children:
+                if child in self._given_up:
+                    continue
                 if child.process is not None and child.code is not None:
                     if child.code == _USER_ERROR and child not in self._beside:
                         return _USER_ERROR
+                    if child.code == _USER_ERROR:
+                        log.warning("%s is left out: it says above what is wrong; recording goes on", child.name)
+                        self._given_up.append(child)
+                        continue
                     child.restarts.note_end(f"ended with code {child.code}")
                     child.process = None
                 elif child.process is None and child.restarts.is_due:

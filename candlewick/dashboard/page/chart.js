@@ -1,7 +1,7 @@
 // The chart: candles and volume by lightweight-charts, which is fetched when the project is built, never kept in it.
 // The library is given times in seconds; a gap is a free place, shaded by its kind.
 
-import { price, tick, time, date } from "./format.js";
+import { date, digits, price, tick, time } from "./format.js";
 
 /** @typedef {typeof import("lightweight-charts")} Library */
 /** @typedef {import("./candles.js").Row} Row */
@@ -12,6 +12,8 @@ import { price, tick, time, date } from "./format.js";
 const LIBRARY = new URL("./vendor/lightweight-charts.js", import.meta.url).href;
 const NEAR_THE_BEGINNING = 50; // candles: with fewer to the left of what is seen, older ones are asked for
 const CLOSEST = 10; // candles in view
+const MAX_DIGITS = 12;
+const DAY_MS = 86400000;
 
 /** The library; null where it was not built in. @returns {Promise<Library | null>} */
 export async function library() {
@@ -29,14 +31,16 @@ export class Chart {
   /** @param {Library} charts @param {HTMLElement} box @param {{older: () => void, look: (ms: number | null) => void}} page */
   constructor(charts, box, { older, look }) {
     /** @type {Zone} */ this.zone = "utc";
+    this.hasDays = false;
     this.box = box;
     this.cursor = -1;
+    this.digits = 0;
     /** @type {Row[]} */ this.rows = [];
     this.chart = charts.createChart(box, {
       autoSize: true,
       layout: { attributionLogo: false, background: { type: charts.ColorType.Solid, color: "transparent" }, fontFamily: "inherit" },
-      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 4, tickMarkFormatter: (/** @type {any} */ at, /** @type {number} */ level) => tick(at * 1000, level, this.zone) },
-      localization: { locale: "en", priceFormatter: price, timeFormatter: (/** @type {any} */ at) => `${date(at * 1000, this.zone)} ${time(at * 1000, this.zone)}` },
+      timeScale: { timeVisible: true, secondsVisible: false, rightOffset: 4, tickMarkFormatter: (/** @type {any} */ at, /** @type {number} */ level) => tick(at * 1000, level, this.#shownZone) },
+      localization: { locale: "en", priceFormatter: price, timeFormatter: (/** @type {any} */ at) => `${date(at * 1000, this.#shownZone)} ${time(at * 1000, this.#shownZone)}` },
       crosshair: { mode: charts.CrosshairMode.Normal },
     });
     this.gaps = this.chart.addSeries(charts.HistogramSeries, { priceScaleId: "gaps", priceLineVisible: false, lastValueVisible: false });
@@ -74,8 +78,10 @@ export class Chart {
     const shades = /** @type {Record<string, string>} */ (this.colours);
     const bars = [...this.rows.map((row) => this.#bar(row)), ...blanks.map((blank) => ({ time: seconds(blank.time) }))];
     bars.sort((a, b) => a.time - b.time);
-    this.chart.applyOptions({ timeScale: { secondsVisible: typicalMs < 60000 } });
-    this.#precision();
+    this.hasDays = typicalMs >= DAY_MS;
+    this.chart.applyOptions({ timeScale: { secondsVisible: typicalMs < 60000, timeVisible: !this.hasDays } });
+    this.digits = 0;
+    this.#precision(this.rows.slice(-200));
     this.candles.setData(bars);
     this.volume.setData(this.rows.map((row) => this.#volume(row)));
     this.#tell();
@@ -84,6 +90,7 @@ export class Chart {
 
   /** Add the newest candle, without drawing the others anew. @param {Row} row */
   add(row) {
+    this.#precision([row]);
     this.candles.update(this.#bar(row));
     this.volume.update(this.#volume(row));
     this.#tell();
@@ -95,11 +102,22 @@ export class Chart {
     Object.assign(this.box.dataset, { candles: this.rows.length, first: first?.[0] ?? "", last: last?.[0] ?? "" });
   }
 
-  /** As many digits as the prices have. */
-  #precision() {
-    const digits = Math.max(0, ...this.rows.slice(-200).map((row) => (String(row[4]).split(".")[1] ?? "").length));
-    this.candles.applyOptions({ priceFormat: { type: "price", precision: Math.min(digits, 10), minMove: 1 / 10 ** Math.min(digits, 10) } });
+  /** As many digits as the prices have. @param {Row[]} rows */
+  #precision(rows) {
+    const most = Math.min(MAX_DIGITS, Math.max(this.digits, ...rows.flatMap((row) => row.slice(1, 5).map(digits))));
+    if (most === this.digits && most > 0) return;
+    this.digits = most;
+    this.candles.applyOptions({ priceFormat: { type: "price", precision: most, minMove: 1 / 10 ** most } });
   }
+
+  /** Times of candles of a day and more are those of UTC, whose days they are. */
+  get #shownZone() { return this.hasDays ? "utc" : this.zone; }
+
+  /** Whether the newest candle is in view. */
+  get isAtNewest() { return this.chart.timeScale().scrollPosition() > -1; }
+
+  /** The candle that the keys have led to, null where they have led to none. @returns {Row | null} */
+  get marked() { return this.rows[this.cursor] ?? null; }
 
   /** Go to the newest candle. */
   toNewest() {

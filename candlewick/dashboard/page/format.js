@@ -46,7 +46,7 @@ function parts(ms, zone) {
   if (!format) {
     format = new Intl.DateTimeFormat("en-CA", {
       year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-      hourCycle: "h23", timeZone: zone === "utc" ? "UTC" : undefined,
+      hourCycle: "h23", timeZone: zone === "utc" ? "UTC" : undefined, timeZoneName: "shortOffset",
     });
     formats.set(zone, format);
   }
@@ -65,20 +65,26 @@ export function time(ms, zone) {
   return `${part.hour}:${part.minute}${part.second === "00" ? "" : `:${part.second}`}`;
 }
 
-/** 2026-11-27 12:03, with the zone where it is UTC. @param {number | string | null | undefined} moment @param {Zone} zone */
+/** 2026-11-27 12:03 UTC, or with the offset of that moment: an hour that comes twice in autumn is told apart. @param {number | string | null | undefined} moment @param {Zone} zone */
 export function moment(moment, zone) {
   if (moment === null || moment === undefined) return NEVER;
   const ms = typeof moment === "string" ? Date.parse(moment) : moment;
-  return `${date(ms, zone)} ${time(ms, zone)}${zone === "utc" ? " UTC" : ""}`;
+  return `${date(ms, zone)} ${time(ms, zone)} ${zone === "utc" ? "UTC" : parts(ms, zone).timeZoneName}`;
 }
 
-/** What stands at a tick of the time axis; `level` is the library's: 0 year, 1 month, 2 day, 3 minute, 4 second.
+/** How many digits stand behind a number's point. @param {number} value */
+export function digits(value) {
+  const [mantissa, exponent = "0"] = String(value).split("e");
+  return Math.max(0, (mantissa.split(".")[1] ?? "").length - Number(exponent));
+}
+
+/** What stands at a tick of the time axis, which the library puts by UTC; `level` is the library's: 0 year, 1 month, 2 day, 3 minute, 4 second.
  * @param {number} ms @param {number} level @param {Zone} zone */
 export function tick(ms, level, zone) {
   const part = parts(ms, zone);
   const isMidnight = part.hour === "00" && part.minute === "00" && part.second === "00";
   if (level === 0 && isMidnight) return part.year;
-  if (level <= 2 && isMidnight) return `${part.month}-${part.day}`;
+  if (level <= 2) return `${part.month}-${part.day}${isMidnight ? "" : ` ${part.hour}:${part.minute}`}`;
   return level === 4 ? `${part.hour}:${part.minute}:${part.second}` : `${part.hour}:${part.minute}`;
 }
 

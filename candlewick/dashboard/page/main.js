@@ -17,6 +17,10 @@ const PIECE = 1000; // candles asked for at once
 const IN_TABLE = 100; // rows shown at first, and more at each wish
 const SAID_EVERY_MS = 10000; // a reader is told of a new candle so often at most
 const SETTLE_MS = 500; // several reasons to look again are one
+const REST_MS = 5000; // and the next look comes so much later
+const ASK_AGAIN_MS = 2000;
+const MOST_ROWS = 20000; // kept while the newest are in view
+const NO_ANSWER = "The dashboard does not answer; this page asks again and again.";
 
 const [search, zoneChoice, themeChoice] = [/** @type {HTMLInputElement} */ (byId("search")),
   /** @type {HTMLSelectElement} */ (byId("zone")), /** @type {HTMLSelectElement} */ (byId("theme"))];
@@ -29,11 +33,12 @@ const list = new SeriesList({ list: byId("series"), search, number: byId("count"
 /** @type {Chart | null} */ let chart = null;
 let candles = new Candles();
 let chosen = "";
-let isLoading = false;
-let isLost = false;
+let lastId = ""; // of the events of the chosen series
+let lost = ""; // why nothing comes from the server
 let inTable = IN_TABLE;
 let saidAt = 0;
 let settling = 0;
+let settledAt = 0;
 let wasMissing = 0;
 
 /** @returns {Zone} */
@@ -41,35 +46,58 @@ const zone = () => (zoneChoice.value === "local" ? "local" : "utc");
 
 // ---- events ---------------------------------------------------------------------------------------------------------
 
-/** Open the one stream of events, for the series that is chosen. */
+/** Open the one stream of events, for the series that is chosen, behind the last event that there was of it.
+ * A page that nobody sees has none: a browser opens six connections to a host, for all of its pages together. */
 function listen() {
   source?.close();
-  const opened = new EventSource(`/api/events${chosen ? `?${question(chosen)}` : ""}`);
+  source = null;
+  if (document.hidden) return;
+  const address = `/api/events${chosen ? `?${question(chosen)}&after=${lastId}` : ""}`;
+  const opened = new EventSource(address);
   source = opened;
   /** @param {string} name @param {(value: any) => void} handle */
   const on = (name, handle) => opened.addEventListener(name, (event) => {
-    if (source === opened) handle(JSON.parse(event.data));
+    if (source !== opened) return;
+    lastId = event.lastEventId;
+    handle(JSON.parse(event.data));
   });
-  on("state", (value) => { state = value; isLost = false; showState(); });
+  on("state", (value) => { state = value; lost = ""; showState(); });
   on("plots", (value) => { plots = value; showState(); });
   on("series", () => { void loadListing(); });
-  on("load", () => { void load(); });
+  on("load", () => { candles.interrupt(); void load(); });
   on("candles", take);
-  on("facts", lookAgain);
+  on("facts", (ranges) => { void learn(ranges); });
   opened.addEventListener("error", () => {
     if (source !== opened) return;
-    isLost = true;
+    lost ||= NO_ANSWER;
     showState();
-    if (opened.readyState === EventSource.CLOSED) setTimeout(() => { if (source === opened) listen(); }, 2000);
+    if (opened.readyState === EventSource.CLOSED) void refused(opened, address);
   });
+}
+
+/** The server would not open a stream: say why, and ask again without a series that it does not know.
+ * @param {EventSource} closed @param {string} address */
+async function refused(closed, address) {
+  const stop = new AbortController();
+  try {
+    const answer = await fetch(address, { signal: stop.signal });
+    if (!answer.ok) lost = `The dashboard refuses: ${(await answer.text()).trim()}.`;
+    if (answer.status === 400) chosen = "";
+  } catch {
+    lost = NO_ANSWER;
+  }
+  stop.abort();
+  showState();
+  setTimeout(() => { if (source === closed) listen(); }, ASK_AGAIN_MS);
 }
 
 function showState() {
   const health = byId("health");
-  if (isLost) {
+  if (lost) {
     health.dataset.state = "lost";
+    document.title = "! no answer – Candlewick";
     const since = state ? ` What it shows is of ${moment(state.as_of_ms, zone())}.` : "";
-    say(byId("sentence"), `The dashboard does not answer; this page asks again and again.${since}`);
+    say(byId("sentence"), `${lost}${since}`);
     return;
   }
   if (!state) return;
@@ -105,8 +133,8 @@ function choose(key) {
   if (key === chosen) return;
   chosen = key;
   candles = new Candles();
+  lastId = "";
   inTable = IN_TABLE;
-  isLoading = false;
   list.mark(key);
   history.replaceState(null, "", `#${key}`);
   const [market, symbol, interval] = key.split("/");
@@ -116,49 +144,60 @@ function choose(key) {
   listen();
 }
 
-/** Load the newest piece. What is published later comes as an event; what comes both ways is one candle. */
-async function load() {
-  const key = chosen;
-  const piece = await ask(`/api/candles?${question(key)}&count=${PIECE}`);
-  if (!piece || key !== chosen) return;
+/** Load the newest piece, or the one before a time. What is published later comes as an event; what comes both ways is
+ * one candle. A piece that does not come is asked for again. @param {number} [before] */
+async function load(before) {
+  const mine = candles;
+  const piece = await ask(`/api/candles?${question(chosen)}&count=${PIECE}${before === undefined ? "" : `&before=${before}`}`);
+  if (mine !== candles) return;
+  if (!piece) { setTimeout(() => { if (mine === candles) void load(before); }, ASK_AGAIN_MS); return; }
   const isFirst = !candles.rows.length;
-  candles.load(piece);
+  candles.load(piece, before);
   showCandles();
   if (isFirst) chart?.toNewest();
 }
 
 /** Load the piece before the oldest candle. */
 async function older() {
-  const key = chosen;
-  if (isLoading || !candles.more || candles.first === undefined) return;
-  isLoading = true;
-  const before = candles.first;
-  const piece = await ask(`/api/candles?${question(key)}&count=${PIECE}&before=${before}`);
-  if (key !== chosen) return;
-  isLoading = false;
-  if (!piece) return;
+  const mine = candles;
+  const before = mine.first;
+  if (mine.isLoading || !mine.more || before === undefined) return;
+  mine.isLoading = true;
+  const piece = await ask(`/api/candles?${question(chosen)}&count=${PIECE}&before=${before}`);
+  mine.isLoading = false;
+  if (!piece || mine !== candles || mine.first !== before) return;
   candles.load(piece, before);
   showCandles();
 }
 
-/** Something is known now that the page cannot tell by itself: gaps and their reasons. */
+/** Something is known now that the page cannot tell by itself: gaps and their reasons, of the newest piece. */
 function lookAgain() {
   if (settling || !chosen) return;
-  settling = window.setTimeout(() => { settling = 0; void load(); }, SETTLE_MS);
+  const wait = Math.max(SETTLE_MS, settledAt + REST_MS - Date.now());
+  settling = window.setTimeout(() => { settling = 0; settledAt = Date.now(); void load(); }, wait);
+}
+
+/** Facts that are true of ranges of time: those among what is loaded are asked for. @param {[number, number][]} ranges */
+async function learn(ranges) {
+  lookAgain();
+  const newest = candles.rows[Math.max(0, candles.rows.length - PIECE)]?.[0] ?? Infinity;
+  for (const [begin, end] of ranges) if (begin < newest && end > (candles.first ?? Infinity)) await load(end + 1);
 }
 
 /** New candles. @param {Row[]} rows */
 function take(rows) {
   const before = candles.last;
-  const isNewer = candles.add(rows);
-  const length = before && candles.rows.length > 1 ? typicalMs() : 0;
-  const leavesGap = before && rows[0][0] > before[0] + length * 1.5;
   const fillsGap = candles.gaps.some((gap) => rows.some((row) => row[0] >= gap.begin && row[0] < gap.end));
-  if (isNewer && chart && !candles.gaps.some((gap) => gap.end > rows[0][0])) rows.forEach((row) => chart?.add(row));
+  const newer = candles.add(rows);
+  const leavesGap = before && newer && newer[0][0] > before[0] + typicalMs() * 1.5;
+  if (candles.rows.length > MOST_ROWS && (!chart || chart.isAtNewest)) {
+    candles.trim(MOST_ROWS / 2);
+    showCandles();
+  } else if (newer && chart && !candles.gaps.some((gap) => gap.end > newer[0][0])) newer.forEach((row) => chart?.add(row));
   else showCandles();
-  if (leavesGap || fillsGap || !isNewer) lookAgain();
-  showLegend(null);
-  if (!byId("table").hidden) showTable();
+  if (leavesGap || fillsGap || !newer) lookAgain();
+  showLegend(chart?.marked?.[0] ?? null);
+  showTable();
   const now = Date.now();
   if (now - saidAt >= SAID_EVERY_MS) {
     saidAt = now;
@@ -169,7 +208,7 @@ function take(rows) {
 /** The shortest time between two of the newest candles. */
 function typicalMs() {
   const rows = candles.rows.slice(-50);
-  return Math.min(...rows.slice(1).map((row, at) => row[0] - rows[at][0]));
+  return Math.min(...rows.slice(1).map((row, at) => row[0] - rows[at][0])); // without any it is infinite
 }
 
 /** @param {Row} row */
@@ -179,12 +218,16 @@ function spoken(row) {
 
 function showCandles() {
   chart?.show(candles, candles.rows.length > 1 ? typicalMs() : 60000);
-  showLegend(null);
-  if (!byId("table").hidden) showTable();
+  showLegend(chart?.marked?.[0] ?? null);
+  showTable();
   showGaps();
 }
 
-function showTable() { table.show(byId("table"), candles, inTable, zone()); }
+function showTable() {
+  if (byId("as-rows").hidden) return;
+  const isAll = table.show(byId("table"), candles, inTable, zone());
+  byId("older").toggleAttribute("disabled", isAll);
+}
 
 /** What stands at a time, or the newest candle. @param {number | null} ms */
 function showLegend(ms) {
@@ -224,7 +267,7 @@ async function ask(address) {
     if (answer.ok) return await answer.json();
     say(byId("legend"), await answer.text());
   } catch {
-    isLost = true;
+    lost ||= NO_ANSWER;
     showState();
   }
   return null;
@@ -235,8 +278,8 @@ function showAs(which) {
   byId("as-chart").setAttribute("aria-pressed", String(which === "chart"));
   byId("as-table").setAttribute("aria-pressed", String(which === "table"));
   byId("chart").hidden = byId("keys").hidden = which !== "chart";
-  byId("table").hidden = which !== "table";
-  if (which === "table") showTable();
+  byId("as-rows").hidden = which !== "table";
+  showTable();
 }
 
 /** @param {HTMLSelectElement} choice @param {() => void} changed */
@@ -261,8 +304,7 @@ remembered(themeChoice, colour);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colour);
 byId("as-chart").addEventListener("click", () => showAs("chart"));
 byId("as-table").addEventListener("click", () => showAs("table"));
-byId("table").addEventListener("click", (event) => {
-  if (!(event.target instanceof Element) || !event.target.matches(".older")) return;
+byId("older").addEventListener("click", () => {
   inTable += IN_TABLE;
   if (inTable > candles.rows.length) void older().then(showTable);
   else showTable();
@@ -278,12 +320,17 @@ document.addEventListener("keydown", (event) => {
   const isTyping = event.target instanceof HTMLElement && event.target.matches("input, select, textarea");
   if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey) { search.focus(); event.preventDefault(); }
 });
+document.addEventListener("visibilitychange", listen);
 window.addEventListener("hashchange", () => { if (named()) choose(named()); });
 
 /** The series that the page's address names. */
 function named() {
-  const name = decodeURIComponent(location.hash.slice(1));
-  return /^\w+\/[^/]+\/\w+$/.test(name) ? name : "";
+  try {
+    const name = decodeURIComponent(location.hash.slice(1));
+    return /^\w+\/[^/]+\/\w+$/.test(name) ? name : "";
+  } catch { // no address of ours
+    return "";
+  }
 }
 
 const charts = await library();

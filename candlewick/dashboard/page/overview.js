@@ -84,6 +84,6 @@ function storeCard(state, idle) {
 
 /** @param {...Row} rows */
 function list(...rows) {
-  return element("dl", {}, ...rows.map(([name, value, isTrouble]) => element("div", { class: `${name.length + value.length > 17 ? "wide" : ""} ${isTrouble ? "trouble" : ""}` },
+  return element("dl", {}, ...rows.map(([name, value, isTrouble]) => element("div", { class: `${name.length + value.length > 15 ? "wide" : ""} ${isTrouble ? "trouble" : ""}` },
     element("dt", {}, name), element("dd", { title: value.length > 22 ? value : null }, value))));
 }

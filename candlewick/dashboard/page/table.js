@@ -8,7 +8,7 @@ import { moment, price } from "./format.js";
 
 const NAMES = ["open", "high", "low", "close", "volume"];
 
-/** Show the last so many candles, and the gaps among them in their places.
+/** Show the last so many candles, and the gaps among them in their places; whether that is all there is.
  * @param {HTMLElement} parent @param {Candles} candles @param {number} number @param {Zone} zone */
 export function show(parent, candles, number, zone) {
   const rows = candles.rows.slice(-number);
@@ -18,11 +18,8 @@ export function show(parent, candles, number, zone) {
     ...candles.gaps.filter((gap) => gap.end > from).map((gap) => ({ ms: gap.begin, line: hole(gap, zone) })),
   ].sort((a, b) => b.ms - a.ms).map(({ line }) => line);
   const head = ["opens", ...NAMES].map((name) => element("th", { scope: "col" }, name));
-  const isAll = rows.length === candles.rows.length && !candles.more;
-  replace(parent,
-    element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines)),
-    isAll ? "" : element("button", { type: "button", class: "older" }, "Older"),
-  );
+  replace(parent, element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines)));
+  return rows.length === candles.rows.length && !candles.more;
 }
 
 /** @param {import("./candles.js").Row} row @param {Zone} zone */

@@ -16,10 +16,10 @@ const times = (candles) => candles.rows.map((row) => row[0]);
 
 test("a candle is its open time: what comes twice or late is there once, in its place", () => {
   const candles = new Candles();
-  assert.equal(candles.add(rows(3, 4)), true);
-  assert.equal(candles.add(rows(5, 5)), true);
-  assert.equal(candles.add(rows(4)), false);
-  assert.equal(candles.add(rows(7, 2)), false);
+  assert.deepEqual(candles.add(rows(4, 3)), rows(3, 4), "in order, whatever order they came in");
+  assert.deepEqual(candles.add(rows(5, 5)), rows(5));
+  assert.equal(candles.add(rows(4)), null);
+  assert.equal(candles.add(rows(7, 2)), null);
   assert.deepEqual(times(candles), [2, 3, 4, 5, 7]);
   candles.add([[4, 9, 9, 9, 9, 9]]);
   assert.equal(candles.rows[2][1], 9);
@@ -64,11 +64,42 @@ test("gaps of a piece that is loaded again replace those that were known of its 
 });
 
 test("a page that was away for longer than a piece begins anew, without a false neighbour", () => {
+  for (const live of [[], rows(52)]) { // what is live may come before history does
+    const candles = new Candles();
+    candles.load({ candles: rows(10, 11), gaps: [gap(3, 5)], more: false });
+    candles.interrupt();
+    candles.interrupt();
+    candles.add(live);
+    candles.load({ candles: rows(50, 51), gaps: [], more: true });
+    assert.deepEqual(times(candles), [50, 51, ...live.map((row) => row[0])]);
+    assert.deepEqual([candles.gaps, candles.more], [[], true]);
+  }
+});
+
+test("one that was away for less goes on, and one that was not away is never cut", () => {
   const candles = new Candles();
-  candles.load({ candles: rows(10, 11), gaps: [gap(3, 5)], more: false });
-  candles.load({ candles: rows(50, 51), gaps: [], more: true });
-  assert.deepEqual(times(candles), [50, 51]);
-  assert.equal(candles.more, true);
+  candles.load({ candles: rows(10, 11), gaps: [], more: true });
+  candles.interrupt();
+  candles.load({ candles: rows(11, 12), gaps: [], more: true });
+  candles.add(rows(13));
+  candles.load({ candles: rows(20, 21), gaps: [], more: true });
+  assert.deepEqual(times(candles), [10, 11, 12, 13, 20, 21]);
+});
+
+test("candles that come take their places out of the gaps, whichever", () => {
+  const candles = new Candles();
+  candles.load({ candles: rows(10, 20), gaps: [gap(11, 20)], more: false });
+  candles.add(rows(11, 15, 19));
+  assert.deepEqual(candles.gaps.map((one) => [one.begin, one.end, one.candles]), [[12, 15, 3], [16, 19, 3]]);
+  candles.add(rows(12, 13, 14, 16, 17, 18));
+  assert.deepEqual(candles.gaps, []);
+});
+
+test("what is trimmed can be loaded again", () => {
+  const candles = new Candles();
+  candles.load({ candles: rows(1, 2, 5, 6), gaps: [gap(3, 5)], more: false });
+  candles.trim(1);
+  assert.deepEqual([times(candles), candles.gaps, candles.more], [[6], [], true]);
 });
 
 test("a gap keeps a place for each of its candles, a long one two hundred", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { count, counted, date, duration, moment, price, size, tick, time } from "../../../candlewick/dashboard/page/format.js";
+import { count, counted, date, digits, duration, moment, price, size, tick, time } from "../../../candlewick/dashboard/page/format.js";
 
 const NOON = Date.UTC(2026, 10, 27, 12, 3, 7);
 
@@ -32,13 +32,17 @@ test("moments are told in UTC, seconds where they count", () => {
 
 test("local times have the offset of their day, the change to winter included", () => {
   process.env.TZ = "Europe/Berlin";
-  assert.equal(moment(Date.UTC(2026, 9, 25, 0, 30), "local"), "2026-10-25 02:30");
-  assert.equal(moment(Date.UTC(2026, 9, 25, 1, 30), "local"), "2026-10-25 02:30"); // an hour later
-  assert.equal(moment(Date.UTC(2026, 9, 25, 2, 30), "local"), "2026-10-25 03:30");
+  assert.equal(moment(Date.UTC(2026, 9, 25, 0, 30), "local"), "2026-10-25 02:30 GMT+2");
+  assert.equal(moment(Date.UTC(2026, 9, 25, 1, 30), "local"), "2026-10-25 02:30 GMT+1"); // an hour later
+  assert.equal(moment(Date.UTC(2026, 9, 25, 2, 30), "local"), "2026-10-25 03:30 GMT+1");
 });
 
 test("ticks are days at midnight and times elsewhere", () => {
   const midnight = Date.UTC(2026, 0, 1);
   assert.deepEqual([0, 1, 2, 3, 4].map((level) => tick(midnight, level, "utc")), ["2026", "01-01", "01-01", "00:00", "00:00:00"]);
-  assert.equal(tick(midnight + 3600000, 2, "utc"), "01:00");
+  assert.equal(tick(midnight + 3600000, 2, "utc"), "01-01 01:00", "a day's tick that is no midnight of the zone");
+});
+
+test("a price has the digits that stand behind its point, however small it is", () => {
+  assert.deepEqual([645, 645.25, 4.4e-7, 0.00001234, 1e21].map(digits), [0, 2, 8, 8, 0]);
 });

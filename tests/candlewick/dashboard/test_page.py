@@ -1,5 +1,7 @@
 """The page in a real browser: what people see of a recording, and that nothing is lost to them."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,61 @@ async def test_what_is_not_there_keeps_its_place_and_says_why(recorded: Recorded
     recorded.publish(minutes(4, 10))  # repaired
     await drawn(page, 32)
     await expect(gaps).to_have_count(1)
+
+
+async def test_candles_in_any_order_are_drawn_and_old_gaps_are_filled(
+    recorded: Recorded, serve: Serve, look: Look
+) -> None:
+    recorded.store([began(), *minutes(500), *minutes(1500, 504), absent(2004, 2), *minutes(2, 2006)])
+    page = await look(serve(recorded))
+    await drawn(page, 1000)
+    await page.locator("#chart").press("Home")
+    await drawn(page, 2000)
+    await page.locator("#chart").press("Home")
+    await drawn(page, 2002)
+    gaps = page.locator("#gaps li.missing")
+    await expect(gaps).to_contain_text("missing: 4 candles")
+    recorded.publish([*minutes(1, 2010), *minutes(1, 2008), *minutes(1, 502), *minutes(1, 2009)])
+    await drawn(page, 2006)
+    await last(page, 2010)
+    await expect(gaps).to_have_count(2)
+    recorded.publish([*minutes(2, 500), *minutes(1, 503)])
+    await expect(gaps).to_have_count(0)
+    recorded.publish([*minutes(2, 2012), absent(2011)])
+    await expect(page.locator("#gaps li.absent")).to_have_count(2)
+
+
+async def test_what_the_server_refuses_is_told_and_an_address_that_is_none_is_left_alone(
+    recorded: Recorded, serve: Serve, look: Look
+) -> None:
+    recorded.store([began(), *minutes(5)])
+    address = serve(recorded)
+    page = await look(f"{address}/#spott/BTCUSDT/1m", expected=("400",))
+    await expect(page.locator("#sentence")).to_contain_text("The dashboard refuses: market 'spott' is not known")
+    await expect(page.locator("#sentence")).to_contain_text("Not recording", timeout=20_000)
+    await expect(page.locator("#series li")).to_have_count(1)
+    page = await look(f"{address}/#%")
+    await drawn(page, 5)
+
+
+async def test_a_broker_that_hangs_is_told_and_what_is_stored_is_shown(
+    make_settings: Callable[..., Settings], make_server: Callable[..., RealServer], keys: Keys, serve: Serve, look: Look
+) -> None:
+    server = make_server()
+    client: Any = redis.Redis.from_url(server.url)
+    recorded = Recorded(make_settings(broker={"url": server.url}), client, keys)
+    recorded.store([began(), *minutes(10), began(ETH), *minutes(20, series=ETH)])
+    page = await look(serve(recorded))
+    await drawn(page, 20)
+    os.kill(server.pid, signal.SIGSTOP)
+    await expect(page.locator("#health")).to_have_attribute("data-state", "dead", timeout=30_000)
+    await page.locator("#series").press("ArrowDown")
+    await drawn(page, 10)
+    os.kill(server.pid, signal.SIGCONT)
+    recorded.publish(minutes(1, 10))
+    await drawn(page, 11)
+    recorded.close()
+    client.close()
 
 
 async def test_a_reload_of_the_broker_loses_no_candle(
@@ -186,9 +243,9 @@ async def test_times_are_shown_in_the_zone_that_is_chosen(recorded: Recorded, se
     page = await look(serve(recorded), timezone_id="Asia/Kolkata")
     await expect(page.locator("#legend")).to_contain_text("2024-06-30 00:09 UTC")
     await page.locator("#zone").select_option("local")
-    await expect(page.locator("#legend")).to_contain_text("2024-06-30 05:39 ")
+    await expect(page.locator("#legend")).to_contain_text("2024-06-30 05:39 GMT+5:30")
     await page.reload()
-    await expect(page.locator("#legend")).to_contain_text("2024-06-30 05:39 ")
+    await expect(page.locator("#legend")).to_contain_text("2024-06-30 05:39 GMT+5:30")
 
 
 async def test_a_symbol_of_any_letters_is_shown(recorded: Recorded, serve: Serve, look: Look) -> None:

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from candlewick.dashboard.names import Names
+from candlewick.dashboard.page_files import FOLDER, page_files
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
@@ -112,7 +115,7 @@ def test_facts_of_the_series_are_told(recorded: Recorded, serve: Serve) -> None:
     with events(address) as found:
         first(found, "load")
         recorded.publish([absent(5, 2)])
-        first(found, "facts")
+        assert first(found, "facts")[2] == [[JUNE_30 + 5 * MINUTE, JUNE_30 + 7 * MINUTE]]
     gaps = httpx.get(f"{address}/api/candles?{KEY}").json()["gaps"]
     assert [(gap["kind"], gap["candles"]) for gap in gaps] == [("absent", 2)]
 
@@ -162,6 +165,8 @@ REFUSED = (
     ("/page/%2e%2e/server.py", 404, ""),
     ("/page/..%2fserver.py", 404, ""),
     ("/page/vendor/package-lock.json", 404, ""),
+    ("/page/%00.js", 404, ""),
+    ("/page/tsconfig.json", 404, ""),
     ("/nowhere", 404, ""),
 )
 
@@ -180,13 +185,44 @@ def test_it_is_read_only_and_keeps_itself_to_its_own_names(recorded: Recorded, s
     address = serve(recorded)
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert httpx.request(method, f"{address}/api/series").status_code == 405
+    assert httpx.head(f"{address}/api/events").status_code == 405
     refused = httpx.get(address, headers={"Host": "evil.example"})
     assert (refused.status_code, "dashboard.names" in refused.text) == (421, True)
     assert httpx.get(address, headers={"Host": f"localhost:{address.rpartition(':')[2]}"}).status_code == 200
+    first_time = httpx.get(f"{address}/page/main.js")
+    again = httpx.get(f"{address}/page/main.js", headers={"If-None-Match": first_time.headers["ETag"]})
+    assert (first_time.status_code, again.status_code, again.content) == (200, 304, b"")
     for path in ("/", "/page/main.js", "/api/series", "/nowhere"):
         headers = httpx.get(address + path).headers
         assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; ")
         assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:9760", True),
+        ("127.0.0.1:9760", True),
+        ("[::1]:9760", True),
+        ("192.168.1.5:9760", True),
+        ("candles.example:443", True),
+        ("evil.example", False),
+        ("evil.example/localhost", False),
+        ("localhost@evil.example", False),
+        ("evil.example:localhost", False),
+        ("localhost.evil.example", False),
+        ("", False),
+        ("[", False),
+    ],
+)
+def test_its_names_are_its_own_and_addresses_in_numbers(host: str, is_ours: bool) -> None:
+    assert Names(["candles.example", "0.0.0.0"]).fit(host) is is_ours
+
+
+def test_the_page_is_found_below_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(FOLDER)
+    assert page_files(tmp_path / "link").keys() == page_files().keys() >= {"index.html", "main.js", "style.css"}
 
 
 def test_so_many_pages_and_no_more_and_one_that_closes_makes_room(recorded: Recorded, serve: Serve) -> None:

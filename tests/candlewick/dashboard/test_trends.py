@@ -7,7 +7,7 @@ import pytest
 from candlewick.dashboard.strip import letter, strip_of
 from candlewick.dashboard.trends import Trends
 from shared.coverage import Tally
-from shared.interval import DAY_MS
+from shared.interval import DAY_MS, Interval
 from shared.metrics.measures import CLOSE_TO_BROKER_SECONDS, CLOSE_TO_DISK_SECONDS, Buckets
 from shared.spans import Spans
 
@@ -62,10 +62,18 @@ def test_an_hour_is_kept_and_no_more() -> None:
     assert len(points) <= 367
 
 
-def test_what_a_process_of_another_version_does_not_say_is_left_out() -> None:
-    trends = Trends()
-    trends.note({"markets": {"spot": {"producers": [{"process": "a"}]}}, "writers": [{"process": "w"}]}, 0)
-    assert trends.plots() in ({}, {"spot": {"broker": [[0, None, None]]}})
+def test_what_a_process_of_another_version_counts_is_left_out() -> None:
+    trends, buckets = Trends(), Buckets(CLOSE_TO_BROKER_SECONDS)
+    odd: list[Any] = [None, [], [1, 2], "many"]
+    for at in range(0, 50, 10):
+        buckets.observe(0.02)
+        state = found({"new": buckets})
+        state["markets"]["spot"]["producers"] += [{"process": f"old-{at}", "close_to_broker": odd[at // 10 % 4]}]
+        state["writers"] = [{"process": "w", "close_to_disk": odd[at // 10 % 2]}]
+        trends.note(state, at)
+    plots = trends.plots()["spot"]
+    assert list(plots) == ["broker"]
+    assert plots["broker"][-1][1] <= 0.025
 
 
 @pytest.mark.parametrize(
@@ -93,3 +101,8 @@ def test_days_before_the_strip_and_behind_it_are_left_out() -> None:
     ]
     fetched = Spans([(2 * DAY_MS, 2 * DAY_MS + 5)])
     assert strip_of(days, fetched, DAY_MS, 3) == ".f."
+
+
+def test_a_candle_of_several_days_fills_them_all() -> None:
+    days = [("2024-06-30", Tally(1, present=1)), ("2024-07-03", Tally(1, missing=1))]
+    assert strip_of(days, Spans(), 19_903 * DAY_MS, 8, Interval.D3) == ".rrrMMM."

@@ -1,6 +1,8 @@
 """The page on a whole pipeline: what the simulated exchange closes is on the chart, and its faults are told."""
 
 import re
+import socket
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ async def test_what_closes_is_on_the_chart_within_two_seconds_and_an_exchange_th
     published = publications(settings)
     lags = [at - published[opened] for opened, at in seen.items() if opened in published]
     assert len(lags) >= 12
-    assert min(lags) < 2000, lags
+    assert statistics.median(lags) < 2000, lags  # of a machine that does much else
     await expect(sentence).to_contain_text("Recording 1 series of a simulated exchange; the newest candle closed at")
     await expect(page.get_by_role("article", name="spot")).to_contain_text("simulated")
     (exchange,) = psutil_family(tmp_path, "simulate")
@@ -59,6 +61,18 @@ async def test_what_closes_is_on_the_chart_within_two_seconds_and_an_exchange_th
     await expect(health).to_have_attribute("data-state", "degraded")
     simulator("--port", address.rpartition(":")[2], "--speed", 60, "--start", "2024-06-30T02:00", "--updates", 1)
     await expect(sentence).to_contain_text("Recording 1 series of a simulated exchange", timeout=90_000)
+
+
+def test_recording_goes_on_without_a_dashboard_whose_port_is_taken(
+    start: Start, simulator: Callable[..., str], short_tmp: Path, tmp_path: Path
+) -> None:
+    address = simulator("--speed", 60, "--start", BASE, "--updates", 1)
+    write_settings(tmp_path, address, RECORD, data={"folder": str(short_tmp / "data")})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        start("up", "--dashboard", CANDLEWICK_DASHBOARD_PORT=str(taken.getsockname()[1]))
+        wait_until(lambda: "dashboard is left out" in (tmp_path / "log").read_text(), 60)
+        wait_until(lambda: "Record spot BTCUSDT-1m" in (tmp_path / "log").read_text(), 60)
+    assert (tmp_path / "log").read_text().count("the dashboard cannot listen on 127.0.0.1") == 1
 
 
 def publications(settings: Any) -> dict[int, int]:
