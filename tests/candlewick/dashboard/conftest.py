@@ -1,15 +1,13 @@
 """A dashboard over a recording of the test's own, and a real browser that looks at it."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from shared.broker.keys import Keys
-from shared.settings.model import Settings
 from tests.support.commands import Start
 from tests.support.ports import free_ports
 from tests.support.recorded import Recorded
@@ -19,19 +17,13 @@ Look = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture
-def recorded(make_settings: Callable[..., Settings], client: Any, keys: Keys) -> Iterator[Recorded]:
-    recorded = Recorded(make_settings(), client, keys)
-    yield recorded
-    recorded.close()
-
-
-@pytest.fixture
 def serve(start: Start) -> Callable[..., str]:
     """Start a dashboard over a recording; its address."""
 
     def begin(recorded: Recorded, *flags: object, port: int | None = None) -> str:
         broker, port = recorded.settings.broker, port or free_ports(1)
         environment = {"CANDLEWICK_BROKER_URL": broker.url, "CANDLEWICK_BROKER_PREFIX": broker.prefix}
+        environment["CANDLEWICK_BROKER_TIMEOUT_SECONDS"] = "1"  # one that hangs is waited for as long
         start("dashboard", "--data", recorded.settings.data.folder, "--port", port, *flags, **environment)
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(address))

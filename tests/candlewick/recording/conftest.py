@@ -1,21 +1,11 @@
 """A recording of the test's own: a data folder, a stream, and what reads both."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from candlewick.recording.recording import Recording
-from shared.broker.keys import Keys
-from shared.settings.model import Settings
 from tests.support.recorded import Recorded
-
-
-@pytest.fixture
-def recorded(make_settings: Callable[..., Settings], client: Any, keys: Keys) -> Iterator[Recorded]:
-    recorded = Recorded(make_settings(), client, keys)
-    yield recorded
-    recorded.close()
 
 
 @pytest.fixture
