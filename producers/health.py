@@ -67,5 +67,7 @@ class Health:
         if missing and self._repairer.trouble:
             candles = counted(missing, "candle is", "candles are")
             yield "repair", f"{candles} missing and cannot be fetched: {self._repairer.trouble}"
+        if lagging := self._publisher.replicas_missing:
+            yield "replicas", f"{lagging} of {self._publisher.replicas} replicas of the broker lag behind or are gone"
         if self._publisher.trouble:
             yield "broker", f"{counted(self._publisher.held, 'candle waits', 'candles wait')} for the broker"

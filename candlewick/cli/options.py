@@ -89,7 +89,9 @@ Config = Annotated[
 Data = Annotated[Path | None, typer.Option("--data", "-d", help="Data folder.", show_default=False)]
 Broker = Annotated[
     str | None,
-    typer.Option("--broker", "-b", metavar="URL", help="Broker: redis://, rediss:// or unix://.", show_default=False),
+    typer.Option(
+        "--broker", "-b", metavar="URL", help="Broker: redis://, rediss://, unix:// or sentinel://.", show_default=False
+    ),
 ]
 Simulator = Annotated[
     str | None,

@@ -39,6 +39,7 @@ from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
+_WAIT_MS = 1000
 _BACKOFF_SECONDS = (0.2, 5.0)  # first and longest
 
 
@@ -64,6 +65,8 @@ class Publisher:
         self._candles_again = 0  # that were put again
         self.refused = 0  # candles that found no room
         self.cut_offs = 0  # pipelines that were not answered
+        self.replicas = settings.broker.replicas  # that should have what is published
+        self.replicas_missing = 0  # of those, for the newest batch
         self.is_running = False  # whether the broker has been found and is handed what is held
         self._max_held = settings.publisher.buffer_candles
         self.batch = Buckets(STEP_SECONDS)  # how long the broker takes to answer for a batch
@@ -170,6 +173,8 @@ class Publisher:
         pipeline = self._client.pipeline(transaction=False)
         for item in batch:
             pipeline.xadd(self._stream, encode_entry(item))  # type: ignore[arg-type] # invariant dict in redis-py
+        if self.replicas:  # by the same connection: it is about what was written over it
+            pipeline.execute_command("WAIT", self.replicas, _WAIT_MS)
         began = time.monotonic()
         try:
             answers = await pipeline.execute(raise_on_error=False)
@@ -177,6 +182,8 @@ class Publisher:
             self.cut_offs += 1
             return error
         self.batch.observe(time.monotonic() - began)
+        if self.replicas:
+            self._note_replicas(answers.pop())
         refused, now_ms = [], time.time_ns() // 1_000_000
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
@@ -193,6 +200,21 @@ class Publisher:
         self._held.extendleft(item for item, _ in reversed(refused))
         self.published += len(batch) - len(refused)
         return refused[0][1] if refused else None
+
+    def _note_replicas(self, answer: object) -> None:
+        """How many replicas have the batch; the broker has it in any case, so it is let go."""
+        have = answer if isinstance(answer, int) else 0
+        if have >= self.replicas:
+            if self.replicas_missing:
+                log.info("%d replicas have what is published again", self.replicas)
+            self.replicas_missing = 0
+            return
+        if not self.replicas_missing:
+            text = (
+                "%d of %d replicas have what was published: a fail-over now would lose it, until it is published again"
+            )
+            log.warning(text, have, self.replicas)
+        self.replicas_missing = self.replicas - have
 
     def _note_loss(self, candle: Candle) -> None:
         count, first, _ = self._losses.get(candle.series, (0, candle.open_time_ms, 0))

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import redis
 import redis.asyncio
+from pydantic import SecretStr
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -22,6 +23,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from shared.broker.address import broker_name, broker_url
+from shared.broker.sentinel import SentinelAddress, async_sentinel_client, is_sentinel, sentinel_client
 from shared.errors import BrokerAwayError, BrokerError, ReplicaError
 from shared.settings.model import Settings
 
@@ -40,29 +42,39 @@ def sync_client(settings: Settings, timeout_seconds: float | None = None) -> Syn
 
     It waits ``timeout_seconds`` for an answer at most, by default ``broker.timeout_seconds``.
     """
-    return _client(redis.Redis.from_url, settings, Retry(NoBackoff(), 0), timeout_seconds)
+    return _client(redis.Redis.from_url, sentinel_client, settings, Retry(NoBackoff(), 0), timeout_seconds)
 
 
 def async_client(settings: Settings) -> AsyncClient:
     """An asyncio client; otherwise as ``sync_client``."""
-    return _client(redis.asyncio.Redis.from_url, settings, AsyncRetry(NoBackoff(), 0))
+    return _client(redis.asyncio.Redis.from_url, async_sentinel_client, settings, AsyncRetry(NoBackoff(), 0))
 
 
 def _client(
-    from_url: Callable[..., _Client], settings: Settings, retry: object, timeout_seconds: float | None = None
+    from_url: Callable[..., _Client],
+    of_sentinels: Callable[..., _Client],
+    settings: Settings,
+    retry: object,
+    timeout_seconds: float | None = None,
 ) -> _Client:
     broker = settings.broker
-    login = {"username": broker.username, "password": broker.password.get_secret_value()}
+    login = _given(broker.username, broker.password)
+    waits = {
+        "socket_timeout": timeout_seconds or broker.timeout_seconds,
+        "socket_connect_timeout": broker.timeout_seconds,
+    }
+    if is_sentinel(broker.url):
+        sentinel_login = _given(broker.sentinel_username, broker.sentinel_password)
+        return of_sentinels(SentinelAddress.parse(broker.url), login, sentinel_login, **waits)
     try:
-        return from_url(
-            broker_url(settings),
-            retry=retry,
-            socket_timeout=timeout_seconds or broker.timeout_seconds,
-            socket_connect_timeout=broker.timeout_seconds,
-            **{name: value for name, value in login.items() if value},
-        )
+        return from_url(broker_url(settings), retry=retry, **waits, **login)
     except ValueError as error:
         raise BrokerError(f"broker.url {broker_name(settings)} cannot be used: {error}") from None
+
+
+def _given(username: str, password: SecretStr) -> dict[str, str]:
+    login = {"username": username, "password": password.get_secret_value()}
+    return {name: value for name, value in login.items() if value}
 
 
 def check_server(info: Mapping[str, object], name: str) -> None:

@@ -57,10 +57,14 @@ class BrokerSettings(Section):
     """The broker: an embedded Valkey, or any Redis 7.0 or Valkey 8 and above by URL."""
 
     url: BrokerAddress = Field(
-        "", description="redis://, rediss:// or unix://; empty: the embedded Valkey in the data folder"
+        "",
+        description="redis://, rediss://, unix:// or sentinel://HOST,HOST/NAME; "
+        "empty: the embedded Valkey in the data folder",
     )
     username: str = Field("", description="user name, where the URL names none")
     password: SecretStr = Field(SecretStr(""), description="password, where the URL names none; never logged")
+    sentinel_username: str = Field("", description="user name of the Sentinels themselves, where they ask for one")
+    sentinel_password: SecretStr = Field(SecretStr(""), description="their password; never logged")
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = Field(
         "candlewick", description="first part of every key"
     )
@@ -72,6 +76,9 @@ class BrokerSettings(Section):
         description="entries of a market that stay at most, 250 bytes each; older ones go once they are stored",
     )
     timeout_seconds: Seconds = Field(5.0, description="longest wait for one answer")
+    replicas: Annotated[int, Field(ge=0, le=100)] = Field(
+        0, description="replicas that should have what was published, asked by WAIT for a second; fewer are a trouble"
+    )
 
 
 class ExchangeSettings(Section):

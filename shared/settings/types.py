@@ -39,6 +39,38 @@ def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False)
     return text.rstrip("/")
 
 
+SENTINEL_SCHEMES = ("sentinel", "sentinels")
+SENTINEL_PORT = 26379
+_BROKER_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+
+
+def _broker_address(text: str) -> str:
+    if not text.startswith(tuple(f"{scheme}://" for scheme in SENTINEL_SCHEMES)):
+        return _address((*_BROKER_SCHEMES, *SENTINEL_SCHEMES), text, may_be_empty=True)
+    try:
+        parts = urlsplit(text)
+        hosts = split_hosts(parts.netloc.rpartition("@")[2])
+    except ValueError:
+        hosts = ()
+    if not hosts or re.fullmatch(r"/[\w.%-]+(/\d{1,4})?/?", parts.path) is None or parts.query or parts.fragment:
+        raise ValueError(
+            "an address of Sentinels is sentinel://HOST[:PORT],HOST[:PORT]/NAME[/DB], NAME being what they watch; "
+            "/ ? # in a password are written %2F %3F %23"
+        )
+    return text.rstrip("/")
+
+
+def split_hosts(text: str) -> tuple[tuple[str, int | None], ...]:
+    """Hosts and ports of a list with commas, an IPv6 host in brackets. ValueError where one is none."""
+    found = []
+    for one in text.split(","):
+        parts = urlsplit(f"//{one.strip()}")
+        if not parts.hostname or parts.path or parts.query:
+            raise ValueError(f"{one!r} is no host")
+        found.append((parts.hostname, parts.port))
+    return tuple(found)
+
+
 def checked_proxy(text: str) -> str:
     """A proxy's address, ``direct`` or an empty text as it is; ValueError, without the address, for any other."""
     if text in ("", DIRECT):
@@ -109,9 +141,7 @@ RestAddresses = Annotated[str, BeforeValidator(_joined), AfterValidator(partial(
 """Several addresses, given as a list or separated by commas."""
 
 OptionalRestAddress = Annotated[str, AfterValidator(partial(_address, ("http", "https"), may_be_empty=True))]
-BrokerAddress = Annotated[
-    str, AfterValidator(partial(_address, ("redis", "rediss", "unix", "valkey", "valkeys"), may_be_empty=True))
-]
+BrokerAddress = Annotated[str, AfterValidator(_broker_address)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 
 

@@ -20,7 +20,7 @@ class Parts:
         self.clock = SimpleNamespace(silent_seconds=0.0, now_ms=minute(0), trouble="")
         self.selection = SimpleNamespace(is_empty=False, symbols=SimpleNamespace(by_symbol={}))
         self.repairer = SimpleNamespace(trouble="")
-        self.publisher = SimpleNamespace(trouble=False, held=0)
+        self.publisher = SimpleNamespace(trouble=False, held=0, replicas=1, replicas_missing=0)
         self.tracker = GapTracker(GRACE, QUIET)
         self.tracker.expect(BTC, minute(0))
         self.tracker.resume(BTC)
@@ -107,5 +107,7 @@ def test_nothing_to_record_and_a_broker_that_takes_nothing_are_troubles(parts: P
         "nothing is recorded: nothing that is named or fits is traded",
         "7 candles wait for the broker",
     ]
+    parts.publisher.replicas_missing = 1
+    assert "1 of 1 replicas of the broker lag behind or are gone" in parts.after(11)
     parts.selection.symbols.by_symbol = None
     assert "nothing is recorded: the exchange's list is not known" in parts.after(0)

@@ -1,0 +1,92 @@
+"""A broker that Sentinels watch: its address, and clients that go where the primary is."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from shared.broker.address import broker_name
+from shared.broker.client import async_client, sync_client
+from shared.broker.sentinel import SentinelAddress
+from shared.errors import SettingsError
+from shared.settings.load import load_settings
+from shared.settings.model import Settings
+from tests.support.sentinels import Watched
+from tests.support.waiting import wait_until
+
+
+@pytest.fixture
+def sentinels(tmp_path: Path) -> Iterator[Watched]:
+    watched = Watched(tmp_path / "sentinels")
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.kill()
+
+
+def test_an_address_is_taken_apart() -> None:
+    found = SentinelAddress.parse("sentinels://us%2Fer:p%40ss@one,[::1]:7000,three:26380/my-master/3")
+    assert found.sentinels == (("one", 26379), ("::1", 7000), ("three", 26380))
+    assert found[1:] == ("my-master", 3, "us/er", "p@ss", True)
+
+
+def test_a_name_of_it_for_people_has_no_password() -> None:
+    settings = load_settings(flags={"broker": {"url": "sentinel://user:secret@one,two/my-master"}})
+    assert broker_name(settings) == "sentinel://one,two/my-master"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://",
+        "sentinel://one",
+        "sentinel://one/",
+        "sentinel:///name",
+        "sentinel://one:x/name",
+        "sentinel://one,/name",
+        "sentinel://one/name/x",
+        "sentinel://one/name?db=1",
+        "sentinel://one/na me",
+    ],
+)
+def test_an_address_that_is_none_says_what_one_is(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"sentinel://HOST\[:PORT\],HOST\[:PORT\]/NAME"):
+        load_settings(flags={"broker": {"url": url}})
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.set("after", "the fail-over"))
+    except redis.RedisError:
+        return False
+
+
+def test_clients_go_where_the_primary_is(sentinels: Watched, make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings(broker={"url": sentinels.url, "timeout_seconds": 2})
+    client = sync_client(settings)
+    client.set("before", "the fail-over")
+    sentinels.primary.kill()
+    wait_until(lambda: answers(client), 60)
+    assert client.get("before") == b"the fail-over"
+    client.close()
+
+    async def asked() -> object:
+        other = async_client(settings)
+        try:
+            return await other.get("after")
+        finally:
+            await other.aclose()
+
+    assert asyncio.run(asked()) == b"the fail-over"
+
+
+def test_sentinels_that_are_away_are_a_broker_that_is_away(
+    make_settings: Callable[..., Settings], refused_port: int
+) -> None:
+    client = sync_client(make_settings(broker={"url": f"sentinel://127.0.0.1:{refused_port}/candles"}))
+    with pytest.raises(redis.ConnectionError, match="No master found for 'candles'"):
+        client.ping()
+    client.close()
