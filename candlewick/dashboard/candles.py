@@ -32,7 +32,7 @@ def history(
 
     ``candles``: rows of open time in UTC ms, open, high, low, close and volume, ascending. ``gaps``: the newest
     thousand ranges of open times, each with ``kind`` and ``reason`` as ``Recording.gaps`` has them. ``more``: whether
-    there may be older candles.
+    there may be older candles. ``stored_only``: whether what is published and not stored yet was left out.
 
     Raises:
         CandlewickError: when the series was never recorded, or a file is damaged.
@@ -53,6 +53,7 @@ def history(
             for gap in gaps[-_MAX_GAPS:]
         ],
         "more": len(times) == count,
+        "stored_only": stored_only,
     }
 
 

@@ -32,11 +32,13 @@ class Overview:
     Attributes:
         state: ``candlewick.checks.state.collect``'s answer, with ``store``; None before the first look.
         plots: ``Trends.plots``.
+        is_broker_away: whether it did not answer when it was last asked; whoever hears it meanwhile says so.
     """
 
     def __init__(self, settings: Settings, stored: StoredSeries, audience: Audience) -> None:
         self.state: dict[str, Any] | None = None
         self.plots: dict[str, Any] = {}
+        self.is_broker_away = False
         self._settings = settings
         self._stored = stored
         self._audience = audience
@@ -49,18 +51,13 @@ class Overview:
         while True:
             found = await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             async with self._changed:
-                self.state = found
+                self.state, self.is_broker_away = found, bool(found["broker"].get("error"))
                 self._changed.notify_all()
             if self._audience.is_here.is_set():
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._audience.is_here.wait(), _IDLE_SECONDS)
-
-    @property
-    def is_broker_away(self) -> bool:
-        """Whether it did not answer at the last look."""
-        return self.state is not None and bool(self.state["broker"].get("error"))
 
     async def change(self) -> None:
         """Wait for the next look."""

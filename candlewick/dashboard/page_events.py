@@ -67,6 +67,8 @@ class PageEvents:
                 except (RedisError, *CONNECTION_ERRORS):  # the state says so
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
+                if any(event.at is not None for event in events):
+                    self._overview.is_broker_away = False
                 for event in events:
                     await send(_of_candles(event))
         finally:

@@ -5,7 +5,7 @@
 
 /** @typedef {[number, number, number, number, number, number]} Row open time in UTC ms, open, high, low, close, volume */
 /** @typedef {{begin: number, end: number, candles: number, kind: string, reason: string}} Gap */
-/** @typedef {{candles: Row[], gaps: Gap[], more: boolean}} Piece */
+/** @typedef {{candles: Row[], gaps: Gap[], more: boolean, stored_only?: boolean}} Piece */
 
 const MAX_BLANKS = 200;
 
@@ -15,6 +15,7 @@ export class Candles {
     /** @type {Gap[]} */ this.gaps = [];
     this.more = true;
     this.isLoading = false; // an older piece
+    this.isWaiting = false; // to ask again for the newest one
     /** Up to which open time nothing is unknown, while more may have come behind it than was heard; null: up to now.
      * @type {number | null} */
     this.reach = -Infinity;

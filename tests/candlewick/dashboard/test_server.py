@@ -250,7 +250,8 @@ def test_without_a_broker_what_is_stored_is_shown(recorded: Recorded, serve: Ser
     with events(address) as found:
         first(found, "load")
         assert first(found, "state")[2]["health"]["state"] == "dead"
-    assert len(httpx.get(f"{address}/api/candles?{KEY}").json()["candles"]) == 10
+        piece = httpx.get(f"{address}/api/candles?{KEY}").json()
+    assert (len(piece["candles"]), piece["stored_only"]) == (10, True)
 
 
 def test_where_nothing_is_recorded_yet_it_serves_and_shows_what_comes(recorded: Recorded, serve: Serve) -> None:
