@@ -2,7 +2,7 @@
 
 The library comes from the npm registry, in the version and with the checksum that ``package-lock.json`` names, and is
 no part of the repository. Where npm is not installed the build borrows one from PyPI, where there is one for the
-machine. Where nothing can be fetched the build goes on: the page then shows tables, and says why.
+machine. Where the registry does not answer the build goes on: the page then shows tables, and says why.
 """
 
 import importlib.util
@@ -76,9 +76,8 @@ def _is_there() -> bool:
 def _npm() -> "Callable[[list[str], str], subprocess.CompletedProcess[str]] | None":
     """The npm that is installed, or the one that the build has borrowed."""
     variables = dict(os.environ)
-    if authorities := variables.get("SSL_CERT_FILE") or variables.get(
-        "PIP_CERT"
-    ):  # of a proxy, perhaps; pip trusts them
+    authorities = variables.get("SSL_CERT_FILE") or variables.get("PIP_CERT")  # whom pip trusts: a proxy, perhaps
+    if authorities:
         variables.setdefault("NODE_EXTRA_CA_CERTS", authorities)
     asked: dict[str, Any] = {"capture_output": True, "text": True, "env": variables, "timeout": _PATIENCE_SECONDS}
     if (installed := shutil.which("npm")) is not None:

@@ -7,7 +7,7 @@ a position is lost, the page is told to load anew.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class LiveCandles:
         """What has come, waiting up to half a second for it. Nothing while the broker is away."""
         try:
             if not self._is_placed:
-                return list(self._place())
+                return self._place()
             entries = self._position.read()
         except (RedisError, *CONNECTION_ERRORS):
             if not self._has_loaded and self._after is None:  # what is stored can be shown
@@ -85,12 +85,13 @@ class LiveCandles:
         events = events or ([Event(Kind.POSITION, None, [])] if entries else [])
         return [*events[:-1], *(event._replace(at=self._position.at) for event in events[-1:])]
 
-    def _place(self) -> Iterator[Event]:
+    def _place(self) -> list[Event]:
         """Take a position: behind the last entry that the page had, or behind all that is published."""
-        if self._after is None or not self._position.to_entry(self._after):
+        goes_on = self._after is not None and self._position.to_entry(self._after)
+        if not goes_on:
             self._position.to_newest()
-            yield Event(Kind.LOAD, self._position.at, [])
         self._is_placed = self._has_loaded = True
+        return [] if goes_on else [Event(Kind.LOAD, self._position.at, [])]
 
     def _of_series(self, fields: Mapping[bytes, bytes]) -> Candle | SeriesFact | None:
         named = (fields.get(b"symbol"), fields.get(b"interval"))

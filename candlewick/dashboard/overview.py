@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
 _IDLE_SECONDS = 10.0
-_STORE_SECONDS = 60.0
-_SHARE = 20  # times what a look at the store took
 
 
 class Overview:

@@ -58,12 +58,12 @@ class PageEvents:
 
     async def _send_candles(self, send: Send, series: Series) -> None:
         live = LiveCandles(self._settings, series, self._after)
-        with_thread = ThreadPoolExecutor(1, thread_name_prefix="page")
+        thread = ThreadPoolExecutor(1, thread_name_prefix="page")
         loop = asyncio.get_running_loop()
         try:
             while True:
                 try:
-                    events = await loop.run_in_executor(with_thread, live.next)
+                    events = await loop.run_in_executor(thread, live.next)
                 except (RedisError, *CONNECTION_ERRORS):  # the state says so
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
@@ -72,8 +72,8 @@ class PageEvents:
                 for event in events:
                     await send(_of_candles(event))
         finally:
-            with_thread.submit(live.close)
-            with_thread.shutdown(wait=False)
+            thread.submit(live.close)
+            thread.shutdown(wait=False)
 
 
 def _of_candles(event: Event) -> bytes:

@@ -17,7 +17,7 @@ import contextlib
 import logging
 import socket
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -97,11 +97,10 @@ class Dashboard:
         self._audience = Audience()
         self._stored = StoredSeries(rec, self._audience)
         self._overview = Overview(rec.settings, self._stored, self._audience)
-        self._names = Names([rec.settings.dashboard.host, socket.gethostname(), *rec.settings.dashboard.names])
+        self._names = Names([self._settings.host, socket.gethostname(), *self._settings.names])
         self._readers = ThreadPoolExecutor(_HISTORY_THREADS, thread_name_prefix="history")
         self._tasks = Tasks()
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1)
-        self._pages: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
@@ -123,8 +122,7 @@ class Dashboard:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for page in self._pages:
-            page.cancel()
+        self._audience.dismiss()
         self._stored.stop()
         self._readers.shutdown(wait=False, cancel_futures=True)
         await self._tasks.cancel()
@@ -198,7 +196,7 @@ class Dashboard:
         return _told(200, "alive")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        if self._audience.count >= _MAX_PAGES:
+        if len(self._audience) >= _MAX_PAGES:
             raise web.HTTPServiceUnavailable(text=f"{_MAX_PAGES} pages are open: close one")
         series = _series_of(request) if "market" in request.query else None
         after = _entry_of(request.headers.get("Last-Event-ID") or request.query.get("after", ""))
@@ -210,20 +208,10 @@ class Dashboard:
             async with one_at_a_time:
                 await answer.write(chunk)
 
-        with self._audience, self._counted(), contextlib.suppress(ConnectionError):  # the page is gone
+        with self._audience, contextlib.suppress(ConnectionError):  # the page is gone
             await answer.prepare(request)
             await page.run(send)
         return answer
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 # a request runs in one
-        self._pages.add(task)
-        try:
-            yield
-        finally:
-            self._pages.discard(task)
 
 
 def _told(status: int, text: str) -> web.Response:

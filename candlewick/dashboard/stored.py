@@ -83,12 +83,12 @@ class StoredSeries:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
                 self.trouble = ""
-            except StoreError as error:  # nothing is recorded yet
-                log.debug("nothing can be listed: %s", error)
             except CandlewickError as error:
-                self.trouble = f"the series cannot be listed: {error}"
-            except Exception:
+                is_new = isinstance(error, StoreError) and not self._rec.settings.candles_folder.exists()
+                self.trouble = "" if is_new else f"the series cannot be listed: {error}"
+            except Exception as error:
                 log.exception("an internal error while the series were looked at")
+                self.trouble = f"the series cannot be listed, by an internal error: {error!r}"
             await asyncio.sleep(_PAUSE_SECONDS if self._rows else _STEP_SECONDS)
 
     def _look(self) -> None:

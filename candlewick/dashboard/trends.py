@@ -1,7 +1,8 @@
-"""The last hour in small plots: how long candles take to the broker and to disk, and how many come. Pure.
+"""The last hour in small plots: how long candles take to the broker and to disk. Pure.
 
 Processes count in buckets since they began (``shared.metrics.measures``). A point of a plot is what was counted within
-a minute, of all processes of a market together; one that began again counts from nothing.
+a minute, of all processes of a market together. One that began again counts from nothing. Of one that is new here
+nobody knows when it counted what it has: it counts from now on.
 """
 
 from collections import deque
@@ -37,11 +38,9 @@ class Trends:
     def note(self, found: Mapping[str, Any], at: float) -> bool:
         """Take in what processes say, at a time in UTC seconds; whether that made a point."""
         for process, market, kind, counts in _counted(found):
-            before = self._seen.get((process, market, kind))
+            before = self._seen.get((process, market, kind), counts)
             self._seen[process, market, kind] = counts
-            if before is None and self._points:
-                before = [0] * len(counts)  # it began meanwhile
-            grown = [new - old for new, old in zip(counts, before or counts, strict=True)]
+            grown = [new - old for new, old in zip(counts, before, strict=True)]
             if min(grown) < 0:  # it began again
                 grown = list(counts)
             total = self._totals.setdefault((market, kind), [0] * len(counts))

@@ -79,8 +79,7 @@ class Supervisor:
         self._writer = Child("writer", ("write", *flags), environment)
         beside = (*(["watchdog"] if settings.alarm.urls else []), *(["dashboard"] if with_dashboard else []))
         self._beside = [Child(name, (name, *flags), environment) for name in beside]  # recording does without them
-        self._given_up: list[Child] = []
-        self._children = (self._writer, *self._producers, *self._beside)
+        self._children = [self._writer, *self._producers, *self._beside]
         self._page = f" or open {settings.dashboard.address}" if with_dashboard and settings.dashboard.port else ""
         self._requests = StopRequests()
         self._kill = False
@@ -126,15 +125,13 @@ class Supervisor:
             except StoreError as error:  # before anything is started in its place
                 log.error("%s: stopping", error)
                 return _USER_ERROR
-            for child in self._children:
-                if child in self._given_up:
-                    continue
+            for child in tuple(self._children):
                 if child.process is not None and child.code is not None:
-                    if child.code == _USER_ERROR and child not in self._beside:
-                        return _USER_ERROR
                     if child.code == _USER_ERROR:
+                        if child not in self._beside:
+                            return _USER_ERROR
                         log.warning("%s is left out: it says above what is wrong; recording goes on", child.name)
-                        self._given_up.append(child)
+                        self._children.remove(child)
                         continue
                     child.restarts.note_end(f"ended with code {child.code}")
                     child.process = None

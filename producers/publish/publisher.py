@@ -209,7 +209,9 @@ class Publisher:
                 log.info("%d replicas have what is published again", self.replicas)
             self.replicas_missing = 0
             return
-        if not self.replicas_missing:
+        if not self.replicas_missing and isinstance(answer, BaseException):
+            log.warning("how many replicas have what was published cannot be asked: %s", answer)
+        elif not self.replicas_missing:
             text = (
                 "%d of %d replicas have what was published: a fail-over now would lose it, until it is published again"
             )

@@ -59,35 +59,34 @@ def is_sentinel(url: str) -> bool:
 def sentinel_client(
     address: SentinelAddress, login: dict[str, str], sentinel_login: dict[str, str], **options: Any
 ) -> redis.Redis:
-    """A blocking client of the primary. ``login`` counts where the address names nobody; ``options`` are redis-py's."""
-    sentinel: Any = redis.sentinel.Sentinel
-    own = _of_sentinels(address, sentinel_login, options) | {"retry": Retry(NoBackoff(), 0)}
-    manager = sentinel(address.sentinels, sentinel_kwargs=own)
-    make: Any = _Pool
-    pool = make(address.name, manager, **_of_primary(address, login, options), retry=Retry(NoBackoff(), 0))
-    return redis.Redis.from_pool(pool)
+    """A blocking client of the primary. ``login`` has what the address leaves out; ``options`` are redis-py's."""
+    made = _Pool, redis.sentinel.Sentinel, Retry(NoBackoff(), 0)
+    return redis.Redis.from_pool(_pool(*made, address, login, sentinel_login, options))
 
 
 def async_sentinel_client(
     address: SentinelAddress, login: dict[str, str], sentinel_login: dict[str, str], **options: Any
 ) -> redis.asyncio.Redis:
     """An asyncio client; otherwise as ``sentinel_client``."""
-    sentinel: Any = redis.asyncio.sentinel.Sentinel
-    own = _of_sentinels(address, sentinel_login, options) | {"retry": AsyncRetry(NoBackoff(), 0)}
-    manager = sentinel(address.sentinels, sentinel_kwargs=own)
-    make: Any = _AsyncPool
-    pool = make(address.name, manager, **_of_primary(address, login, options), retry=AsyncRetry(NoBackoff(), 0))
-    return redis.asyncio.Redis.from_pool(pool)
+    made = _AsyncPool, redis.asyncio.sentinel.Sentinel, AsyncRetry(NoBackoff(), 0)
+    return redis.asyncio.Redis.from_pool(_pool(*made, address, login, sentinel_login, options))
 
 
-def _of_primary(address: SentinelAddress, login: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:
+def _pool(
+    pool: Any,
+    sentinel: Any,
+    retry: Any,
+    address: SentinelAddress,
+    login: dict[str, str],
+    sentinel_login: dict[str, str],
+    options: dict[str, Any],
+) -> Any:
+    """Connections to the primary, and what asks the Sentinels for it: by redis-py's blocking or asyncio classes."""
+    common = options | {"ssl": address.has_tls, "retry": retry}
     named = {"username": address.username, "password": address.password}
-    secrets = {name: value for name, value in named.items() if value} or login
-    return options | secrets | {"db": address.database, "ssl": address.has_tls}
-
-
-def _of_sentinels(address: SentinelAddress, login: dict[str, str], options: dict[str, Any]) -> dict[str, Any]:
-    return options | login | {"ssl": address.has_tls}
+    of_primary = login | {name: value for name, value in named.items() if value}
+    manager = sentinel(address.sentinels, sentinel_kwargs=common | sentinel_login)
+    return pool(address.name, manager, **common, **of_primary, db=address.database)
 
 
 class _Pool(redis.sentinel.SentinelConnectionPool):

@@ -57,6 +57,16 @@ def test_an_address_that_is_none_says_what_one_is(url: str) -> None:
         load_settings(flags={"broker": {"url": url}})
 
 
+def test_what_the_address_leaves_out_of_user_and_password_the_settings_say(
+    make_settings: Callable[..., Settings],
+) -> None:
+    url = "sentinel://somebody@one/my-master"
+    client = sync_client(make_settings(broker={"url": url, "username": "nobody", "password": "secret"}))
+    asked = client.connection_pool.connection_kwargs
+    assert (asked["username"], asked["password"]) == ("somebody", "secret")
+    client.close()
+
+
 def answers(client: redis.Redis) -> bool:
     try:
         return bool(client.set("after", "the fail-over"))
