@@ -26,6 +26,7 @@ from tests.support.commands import COMMAND, Run, Start
 from tests.support.disk import Disk
 from tests.support.refusing import Refusing
 from tests.support.servers import RealServer
+from tests.support.warm import Commands, is_possible
 
 hypothesis.settings.register_profile(
     "candlewick",
@@ -191,11 +192,20 @@ def short_tmp() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def warm_commands() -> Iterator[Commands]:
+    """Commands that need not start."""
+    with Commands() as commands:
+        yield commands
+
+
 @pytest.fixture
-def candlewick(tmp_path: Path) -> Run:
+def candlewick(tmp_path: Path, warm_commands: Commands) -> Run:
     """Run a command to its end."""
 
     def run(*arguments: object, cwd: Path = tmp_path, **environment: str) -> "subprocess.CompletedProcess[str]":
+        if is_possible(environment):
+            return warm_commands.run([*map(str, arguments)], cwd, os.environ | environment, timeout=60)
         return subprocess.run(
             [*COMMAND, *map(str, arguments)],
             cwd=cwd,
