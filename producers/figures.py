@@ -12,6 +12,8 @@ _COUNTERS = {
     "candles": ("candles_received", "closed candles received over WebSocket"),
     "published": ("entries_published", "entries that the broker has answered for"),
     "published_again": ("entries_published_again", "entries that the broker had lost"),
+    "taken_over": ("series_taken_over", "series that were another producer's"),
+    "given_up": ("series_given_up", "series that became another producer's"),
     "refused": ("candles_refused", "candles that found no room while the broker was away"),
     "repaired": ("candles_repaired", "missing candles that were fetched over REST"),
     "absent": ("candles_absent", "candles that the exchange was found not to have"),
@@ -26,6 +28,7 @@ _COUNTERS = {
 }
 _GAUGES = {
     "series": ("series", "series that are recorded"),
+    "members": ("producers", "producers that share the market's series"),
     "connections": ("connections", "WebSocket connections that deliver"),
     "connections_wanted": ("connections_wanted", "WebSocket connections that should"),
     "missing": ("candles_missing", "candles that are beyond their grace and not here"),

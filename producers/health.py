@@ -12,6 +12,7 @@ from producers.exchange.clock import ExchangeClock
 from producers.gaps.repair import Repairer
 from producers.gaps.tracker import GapTracker
 from producers.live.selection import Selection
+from producers.live.sharing import Sharing
 from producers.publish.publisher import Publisher
 from shared.interval import utc
 from shared.text import counted
@@ -30,6 +31,7 @@ class Health:
         tracker: GapTracker,
         repairer: Repairer,
         publisher: Publisher,
+        sharing: Sharing,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -37,6 +39,7 @@ class Health:
         self._tracker = tracker
         self._repairer = repairer
         self._publisher = publisher
+        self._sharing = sharing
         self._monotonic = monotonic
         self._since: dict[str, float] = {}
 
@@ -67,6 +70,9 @@ class Health:
         if missing and self._repairer.trouble:
             candles = counted(missing, "candle is", "candles are")
             yield "repair", f"{candles} missing and cannot be fetched: {self._repairer.trouble}"
+        if lacking := self._sharing.lacking:
+            wanted = self._sharing.redundancy
+            yield "redundancy", f"each series is recorded by {counted(wanted - lacking, 'producer')}, not by {wanted}"
         if lagging := self._publisher.replicas_missing:
             yield "replicas", f"{lagging} of {self._publisher.replicas} replicas of the broker lag behind or are gone"
         if self._publisher.trouble:

@@ -32,6 +32,7 @@ from producers.live.doubts import Doubts
 from producers.live.selection import Selection
 from producers.live.series_set import SeriesSet
 from producers.live.share import Share
+from producers.live.sharing import Sharing
 from producers.publish.publisher import Publisher
 from producers.publish.verify import StreamVerifier
 from shared.broker.address import broker_name
@@ -75,19 +76,21 @@ class Producer:
         self.doubts = Doubts(events, self.clock, self.intake.take)
         self.listener = CandleListener(market, settings.exchange, self.doubts.take, events)
         self.verifier = StreamVerifier(client, settings, market, self.publisher, self.tracker)
-        selection = Selection(market, settings, share)
+        self.sharing = Sharing(client, market, settings, share)
+        self.selection = Selection(market, settings, share, self.sharing.division)
         self.series_set = SeriesSet(
-            selection,
+            self.selection,
             self.listener,
             self.intake,
             Checkpoints(client, self.keys, market, share, self.source),
             self.verifier,
             self.rest,
             self.clock,
+            self.sharing,
         )
-        self.repairer = Repairer(self.intake, self.rest, self.clock, repair)
+        self.repairer = Repairer(self.intake, self.rest, self.clock, repair, self.series_set.look_at_others)
         self.vitals = Vitals()
-        self.health = Health(self.clock, selection, self.tracker, self.repairer, self.publisher)
+        self.health = Health(self.clock, self.selection, self.tracker, self.repairer, self.publisher, self.sharing)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until ``stop`` is set, then hand over what is held; BrokerError when the broker is not fit for use."""
@@ -99,7 +102,9 @@ class Producer:
                 working.start(self.repairer.run())
                 working.start(self.doubts.run())
                 working.start(self.verifier.run())
+                working.start(self.sharing.run(self.series_set, self.listener, self.clock))
                 await stop.wait()
+                await self._hand_over()
                 await working.cancel()
             self.publisher.drain()
             await asyncio.wait({publishing}, timeout=self.settings.publisher.drain_seconds)
@@ -112,10 +117,17 @@ class Producer:
         with contextlib.suppress(RedisError, OSError, TimeoutError, BrokerError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self.series_set.save()
+                await self.sharing.leave()
                 await fall_silent(self.client, self.keys, self.market)
         await self.rest.close()
         await self.client.aclose()
         return abandoned
+
+    async def _hand_over(self) -> None:
+        """Go on until others deliver what this process does, if there are others; at most ``drain_seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.publisher.drain_seconds):
+                await self.sharing.hand_over(lambda: self.series_set.is_handed_over)
 
     async def _publish(self) -> None:
         """Wait until the broker answers, while candles are held, and hand them over.
@@ -167,6 +179,11 @@ class Producer:
             "series": len(self.listener.series),
             "shortest_ms": min((one.interval.typical_ms for one in self.listener.series), default=None),
             "share": str(self.share),
+            "host": self.sharing.division.me.host,
+            "members": len(self.sharing.division.members),
+            "wanted": len(self.selection.all_wanted),
+            "taken_over": self.series_set.taken_over,
+            "given_up": self.series_set.given_up,
             "source": self.source,
             "troubles": list(troubles.values()),
             "kinds": list(troubles),  # of the troubles

@@ -18,9 +18,9 @@ from shared.settings.model import Settings
 
 _COUNTS = (
     *("series", "connections", "connections_wanted", "candles_per_minute", "missing", "due", "repaired", "absent"),
-    *("weight_used", "weight_limit", "rest_closed_seconds"),
+    *("weight_used", "weight_limit", "rest_closed_seconds", "wanted", "taken_over"),
 )
-_UNSAID: dict[str, Any] = {"share": "1/1", "rest_status": None} | dict.fromkeys(_COUNTS, 0)
+_UNSAID: dict[str, Any] = {"share": "1/1", "host": "", "rest_status": None} | dict.fromkeys(_COUNTS, 0)
 """What a producer of another version may not say in its heartbeat."""
 
 
@@ -42,7 +42,7 @@ def collect(settings: Settings, *, with_store: bool = True) -> dict[str, Any]:
                 "stream": stream_figures(client, keys, market, settings.writer.group),
             }
         found["writers"] = [
-            {"process": name, **dict.fromkeys(("written", "written_per_minute", "waiting"), 0), **body}
+            {"process": name, **dict.fromkeys(("written", "written_per_minute", "waiting", "conflicts"), 0), **body}
             for (role, name), body in alive.items()
             if role == "writer"
         ]

@@ -1,6 +1,6 @@
 """``candlewick status``: how well it does, which processes live, what streams hold, and what is stored, in lines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from shared.source import shown
 from shared.text import counted, printable, without_passwords
 
 _SERIES_SHOWN = 30
+_ALL = "1/1"
 _TROUBLES = (
     *("held", "refused", "published_again", "malformed", "not_asked", "in_the_future", "silent_channels"),
     *("rest_failures", "rest_rows_refused"),
@@ -38,11 +39,13 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         sources = [*stored, *(producer["source"] for producer in state["producers"] if "source" in producer)]
         source = shown(list(dict.fromkeys(sources)))
         yield from [f"{market}: {source}"] if source else []
+        yield from (f"{market}: {note}" for note in _sharing(state["producers"]))
         for producer in state["producers"]:
             yield from (f"{market}: {note}" for note in _notes(producer))
     for writer in found["writers"]:
         written = f"{counted(writer['written'], 'candle')} written, {writer['written_per_minute']:g} a minute"
-        yield f"writer  {writer['process']}: {written}, {writer['waiting']:,} waiting"
+        differ = f", {counted(writer['conflicts'], 'candle')} came in two versions" if writer["conflicts"] else ""
+        yield f"writer  {writer['process']}: {written}, {writer['waiting']:,} waiting{differ}"
     if not found["writers"]:
         yield "writer  none lives"
     yield from _store_lines(found["store"])
@@ -67,9 +70,10 @@ def _producer_rows(markets: Mapping[str, Any]) -> Iterator[list[str]]:
     for market, state in markets.items():
         for producer in state["producers"]:
             is_one = len(state["producers"]) == 1
+            part = "" if producer["share"] == _ALL else f" {producer['share']}"
             counts = [f"{producer[name]:,}" for name in ("missing", "due", "repaired", "absent")]
             yield [
-                market if is_one else f"{market} {producer['process']} {producer['share']}",
+                market if is_one else f"{market} {producer['process']}{part}",
                 f"{producer['series']:,}",
                 f"{producer['connections']} of {producer['connections_wanted']}",
                 f"{producer['candles_per_minute']:g}",
@@ -87,6 +91,15 @@ def _stream_rows(markets: Mapping[str, Any]) -> Iterator[list[str]]:
         counts = [f"{stream[name]:,}" for name in ("entries", "unread", "pending")]
         weight = f"{producers[0]['weight_used']:,} of {producers[0]['weight_limit']:,}" if producers else ""
         yield [market, *counts, "" if age is None else f"{age:g} s", f"{stream['dead_letters']:,}", weight]
+
+
+def _sharing(producers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How several producers share a market's series."""
+    if len(producers) > 1:
+        wanted, hosts = max(producer["wanted"] for producer in producers), {producer["host"] for producer in producers}
+        taken_over = sum(producer["taken_over"] for producer in producers)
+        who = f"{len(producers)} producers on {counted(len(hosts), 'host')} share {wanted:,} series"
+        yield f"{who}; {taken_over:,} taken over since they started"
 
 
 def _notes(producer: Mapping[str, Any]) -> Iterator[str]:

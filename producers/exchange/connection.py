@@ -93,6 +93,7 @@ class Connection:
         self.delivered: asyncio.Future[None] = asyncio.Future()
         self.ended: asyncio.Future[End] = asyncio.Future()
         self.lost_because = ""  # until it is lost
+        self.heard_at = 0.0  # when the last kline came, by the monotonic clock, to the second
         self._market = market
         self._settings = settings
         self._on_candle = on_candle
@@ -187,6 +188,16 @@ class Connection:
         """Whether klines come in."""
         return self.is_open and self.delivered.done()
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is to be replaced because nothing came for too long."""
+        return self.ended.done() and self.ended.result() is End.SILENT
+
+    @property
+    def answered(self) -> set[str]:
+        """Channels of which the exchange has said whether it delivers them."""
+        return self.subscribed | self._refused
+
     async def close(self) -> None:
         """Close, take in what is still on its way, and stop reading. Harmless when closed already."""
         try:
@@ -279,15 +290,15 @@ class Connection:
     async def _watch(self) -> None:
         """End a connection that has become silent or old; note the newest event time. Reads only the local clock."""
         silence = self._settings.silence_timeout_seconds
-        began = heard = time.monotonic()
+        began = self.heard_at = time.monotonic()
         klines = self._klines
         while not self.ended.done():
             await asyncio.sleep(min(silence / 4, 1.0))
             now = time.monotonic()
             if self._klines != klines:
-                klines, heard = self._klines, now
+                klines, self.heard_at = self._klines, now
                 self._events.note(peek_event_time_ms(self._last_frame) or 0)
-            if now - heard > silence:
+            if now - self.heard_at > silence:
                 self.ask_end(End.SILENT)
             elif now - began > self._settings.lifetime_hours * 3600:
                 self.ask_end(End.OLD)

@@ -5,6 +5,8 @@ settings allow. What comes is handed to the same intake, in the same form, and o
 most half full: live candles go first. A row is taken only when the exchange's own clock, asked before the row was, is
 past its end and grace, because the last row of an answer is normally still open and nothing marks it.
 
+What other producers of the market have published meanwhile is not missing: they are looked at before the exchange is.
+
 The newest event time of the WebSocket says when there may be something to ask; ``/time`` decides, and steps in when the
 WebSocket says nothing. So a healthy market costs no request at all, and a frame with a wrong time costs one. When the
 exchange cannot be asked, all questions wait together, with back-off, and one line says so.
@@ -13,12 +15,13 @@ exchange cannot be asked, all questions wait together, with back-off, and one li
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from producers.exchange.clock import ExchangeClock
 from producers.exchange.rest import RestClient
 from producers.gaps.intake import Intake
 from producers.gaps.state import Question
+from shared.candle import Series
 from shared.errors import RestRefusedError, RestUnavailableError
 from shared.interval import utc
 from shared.process.backoff import backoff
@@ -35,10 +38,25 @@ _REPEAT_WARNING_SECONDS = 60.0
 _TROUBLE_SECONDS = 90.0  # questions that wait are put again sooner than this
 
 
-class Repairer:
-    """Fetches what the tracker misses over ``rest`` and hands it to the intake, until it is cancelled."""
+LookAtOthers = Callable[[Sequence[Series]], Awaitable[None]]
 
-    def __init__(self, intake: Intake, rest: RestClient, clock: ExchangeClock, settings: RepairSettings) -> None:
+
+class Repairer:
+    """Fetches what the tracker misses over ``rest`` and hands it to the intake, until it is cancelled.
+
+    ``look_at_others`` is told which series lack something, before the exchange is asked, and tells the tracker what
+    others have published of them.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        rest: RestClient,
+        clock: ExchangeClock,
+        settings: RepairSettings,
+        look_at_others: LookAtOthers | None = None,
+    ) -> None:
+        self._look_at_others = look_at_others
         self._intake = intake
         self._tracker = intake.tracker
         self._rest = rest
@@ -77,7 +95,11 @@ class Repairer:
         except RestUnavailableError as error:
             self._wait(error)
             return
-        for question in self._tracker.questions(now_ms)[:free]:
+        questions = self._tracker.questions(now_ms)
+        if questions and self._look_at_others is not None:
+            await self._look_at_others([question.series for question in questions if not question.again])
+            questions = self._tracker.questions(now_ms)
+        for question in questions[:free]:
             self._tracker.start(question)
             asking.start(self._put(question, now_ms))
 

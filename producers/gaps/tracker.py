@@ -120,6 +120,10 @@ class GapTracker:
         state.not_before_ms = state.end_ms + self._patience.grace_ms
         return [] if state.coverage.gaps(state.end_ms) else self._close(series, state, now_ms)
 
+    def release(self, series: Series) -> None:
+        """Somebody else records a series now, from its checkpoint on: it is tracked no longer, and has not ended."""
+        self._states.pop(series, None)
+
     def is_ending(self, series: Series) -> bool:
         """Whether a series is on its way out."""
         return series in self._states and self._states[series].ending is not None
@@ -146,6 +150,15 @@ class GapTracker:
         state, span = self._states.get(item.series), _span(item)
         if state is not None and span is not None:
             state.published.remove(*span)
+
+    def mark_published_elsewhere(self, series: Series, from_ms: int, to_ms: int) -> None:
+        """Another producer has published all of a series in a range."""
+        state = self._states.get(series)
+        if state is not None and state.is_resumed and state.passed_over_from_ms is None:
+            from_ms = max(from_ms, state.coverage.begin_ms)
+            if from_ms < to_ms:
+                state.coverage.add(from_ms, to_ms)
+                state.published.add(from_ms, to_ms)
 
     def mark_lost(self, series: Series, begin_ms: int, end_ms: int) -> None:
         """The broker may have lost candles that nobody holds any more: they are missing."""

@@ -56,6 +56,14 @@ class Checkpoints:
         listed = found.get(self._listed_at) or min(every_listed, key=int, default="")  # the parts were others before
         return known(market, found, stored, standing, listed)
 
+    async def published_to(self, series: Sequence[Series]) -> Known:
+        """What is known of some series: up to where anybody has published them."""
+        values = await self._client.hmget(self._keys.checkpoints(self._market), [one.field for one in series])
+        found = _text(
+            {one.field.encode(): value for one, value in zip(series, values, strict=True) if value is not None}
+        )
+        return known(self._market, found, {}, await self._standing(sorted(anchors(found))), "")
+
     async def _standing(self, named: Sequence[str]) -> set[str]:
         """Which of these anchors prove the stream: their entry is there, and nobody has deleted any since."""
         stream = self._keys.candles(self._market)

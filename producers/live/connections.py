@@ -98,6 +98,13 @@ class CandleListener:
         """How many connections deliver, and how many there should be."""
         return sum(line.is_delivering for line in self._lines), len(self._lines)
 
+    def delivers_since(self, moment: float) -> bool:
+        """Whether all series are subscribed, and each connection has delivered since a moment of the monotonic clock.
+
+        What the exchange refuses to deliver counts as delivered: nobody else gets it either.
+        """
+        return all(line.delivers_since(moment) for line in self._lines)
+
     @property
     def given_way(self) -> list[str]:
         """A line while another address than the first is used for new connections."""

@@ -45,7 +45,18 @@ class Line:
     @property
     def is_delivering(self) -> bool:
         """Whether klines come in."""
-        return self._connection is not None and self._connection.is_delivering
+        connection = self._connection
+        return connection is not None and connection.is_delivering and not connection.is_silent
+
+    def delivers_since(self, moment: float) -> bool:
+        """Whether all channels are acknowledged or refused, and a kline came since a moment of the monotonic clock."""
+        connection = self._connection
+        return (
+            connection is not None
+            and self.is_delivering
+            and connection.heard_at >= moment
+            and connection.answered >= self.channels
+        )
 
     def add(self, channel: str) -> None:
         """Keep one more channel subscribed, from soon on."""

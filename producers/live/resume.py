@@ -46,7 +46,7 @@ class _Added(NamedTuple):
 
     at_ms: int
     listed_before_ms: int | None  # None: there was none in this life
-    was_traded: bool | None
+    was_traded: bool | None  # None: as far back as this life has read, or there was no reading before
 
 
 class Resume:
@@ -110,6 +110,19 @@ class Resume:
         """A series has come to be wanted now, by the list as it was read last."""
         symbols = self._selection.symbols
         self._added[series] = _Added(self._clock.now_ms, symbols.listed_before_ms, symbols.was_traded(series.symbol))
+
+    def take_over(self, series: Series) -> None:
+        """A series has come to this process that another one may never have begun to record."""
+        unseen_ms = self._selection.symbols.unseen_ms(series.symbol)
+        self._added[series] = _Added(self._clock.now_ms, unseen_ms, None if unseen_ms is None else False)
+
+    def release(self, series: Series) -> None:
+        """Others record a series now."""
+        self._unsure.discard(series)
+
+    def look_back(self) -> None:
+        """Others may have left something that ended, and was not ended."""
+        self._has_looked_back = False
 
     async def look(self) -> None:
         """Expect what is wanted, from where it continues; what cannot be told yet is looked for again."""
@@ -234,7 +247,7 @@ class Resume:
         for series in sorted(by_disk | known.checkpoints_ms.keys()):
             listing = selection.listing(series)
             is_done = series in known.ended or series in self._finished or series in self._tracker
-            if is_done or series in selection.wanted or series not in selection.share:
+            if is_done or series in selection.all_wanted or not selection.is_mine(series):
                 continue
             if listing is not None and not listing.is_recorded:
                 self._finished.add(series)

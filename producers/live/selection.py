@@ -1,4 +1,4 @@
-"""Which series are recorded: the settings' groups, changed by ``candlewick symbols``, and the exchange's list. Pure.
+"""Which series one process records: by the settings, ``candlewick symbols``, the exchange's list, and its share. Pure.
 
 A name is recorded at once, without asking anybody; patterns wait for the list. A symbol that the exchange lists with a
 status in which it is not traded, or lists no longer, is not recorded.
@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from producers.exchange.symbols import NOT_LISTED, Listing
+from producers.live.members import Division
 from producers.live.share import Share
 from shared.candle import Series
 from shared.interval import Interval
@@ -34,6 +35,15 @@ class Change(NamedTuple):
     intervals: tuple[Interval, ...] = ()  # empty for those that the market's groups name
 
 
+class Update(NamedTuple):
+    """What has become of a process's series."""
+
+    added: Sequence[Series]  # they have come to be wanted
+    taken_over: Sequence[Series]  # they were wanted before, of another producer
+    given_up: Sequence[Series]  # others record them now
+    gone: Sequence[Series]  # they are not wanted any more
+
+
 class SymbolList:
     """The exchange's list of one market's symbols, as it was read last and can be trusted. Pure."""
 
@@ -43,6 +53,7 @@ class SymbolList:
         self.listed_before_ms: int | None = None  # the same of the reading before; None: there was none
         self._traded_before: frozenset[str] | None = None  # what it showed as traded at the reading before
         self.read_ms = 0  # the exchange's time after it was read: whatever it says has happened by then
+        self._unseen_ms: dict[str, int] = {}
         self._doubted = 0
 
     def take(self, found: Sequence[Listing], now_ms: int, read_ms: int) -> bool:
@@ -58,10 +69,17 @@ class SymbolList:
             log.error("of %d symbols the exchange lists %d as traded: not believed yet", len(before), len(still))
             return False
         self._traded_before = None if self.by_symbol is None else frozenset(before)
+        if self.by_symbol is not None:
+            traded = {listing.symbol for listing in found if listing.is_recorded}
+            self._unseen_ms |= dict.fromkeys(traded - before, self.listed_ms)
         gone = {symbol: Listing(symbol, NOT_LISTED) for symbol in known}
         self.by_symbol = gone | {listing.symbol: listing for listing in found}
         self.listed_before_ms, self.listed_ms, self.read_ms = self.listed_ms or None, now_ms, read_ms
         return True
+
+    def unseen_ms(self, symbol: str) -> int | None:
+        """When the list was read last, in this life, that did not show a symbol as traded; None: it always did."""
+        return self._unseen_ms.get(symbol)
 
     def was_traded(self, symbol: str) -> bool | None:
         """Whether a symbol was traded at the reading before the last; None when there was none in this life."""
@@ -71,13 +89,19 @@ class SymbolList:
 class Selection:
     """Which series one process records, and why one is not recorded any more. Pure.
 
-    ``wanted`` is every series that is to be recorded, with the group that names it (None for one that a command added);
-    ``symbols`` is the exchange's list.
+    Attributes:
+        all_wanted: every series that is to be recorded by those who share with this process, each with the group that
+            names it (None for one that a command added).
+        wanted: those of them that this process records: its share, and what it has given up until others deliver it.
+        division: how they are shared.
+        symbols: the exchange's list.
     """
 
-    def __init__(self, market: Market, settings: Settings, share: Share) -> None:
+    def __init__(self, market: Market, settings: Settings, share: Share, division: Division) -> None:
         self.market = market
         self.share = share
+        self.division = division
+        self.all_wanted: Mapping[Series, RecordGroup | None] = {}
         self.wanted: Mapping[Series, RecordGroup | None] = {}
         self.is_empty = True  # whether nothing of the market is to be recorded, by any share
         self.symbols = SymbolList()
@@ -101,14 +125,28 @@ class Selection:
         """Whether a pattern waits for the exchange's list."""
         return self.symbols.by_symbol is None and needs_listings(self._groups, self._changes)
 
-    def update(self) -> tuple[list[Series], list[Series]]:
-        """Reckon anew what is wanted; what has come to it, and what has gone."""
+    def update(self, division: Division) -> Update:
+        """Reckon anew what this process records, by how the series are shared now."""
         listings = None if self.symbols.by_symbol is None else list(self.symbols.by_symbol.values())
         resolved = resolve(self.market, self._groups, self._changes, listings)
-        self.is_empty = not resolved
-        before, self.wanted = self.wanted, {series: group for series, group in resolved.items() if series in self.share}
+        self.is_empty, self.division = not resolved, division
+        all_before, self.all_wanted = self.all_wanted, {s: group for s, group in resolved.items() if s in self.share}
+        before, self.wanted = self.wanted, {s: group for s, group in self.all_wanted.items() if self._keeps(s)}
         added = [series for series in self.wanted if series not in before]
-        return added, [series for series in before if series not in self.wanted]
+        return Update(
+            added=[series for series in added if series not in all_before],
+            taken_over=[series for series in added if series in all_before],
+            given_up=[series for series in before if series not in self.wanted and series in self.all_wanted],
+            gone=[series for series in before if series not in self.all_wanted],
+        )
+
+    def is_mine(self, series: Series) -> bool:
+        """Whether a series, wanted or not, belongs to this process."""
+        return series in self.share and self.division.is_mine(series)
+
+    def _keeps(self, series: Series) -> bool:
+        """Whether this process records a series: its own, or one whose owners do not deliver it yet."""
+        return self.division.is_mine(series) or (series in self.wanted and not self.division.may_leave(series))
 
     def listing(self, series: Series) -> Listing | None:
         """What the exchange lists of a series' symbol; None when it lists nothing, or its list is not known."""

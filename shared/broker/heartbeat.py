@@ -20,9 +20,14 @@ EXPIRE_SECONDS = 15  # a process that has said nothing for so long is taken for 
 _WINDOW_SECONDS = 60.0
 
 
+def host_name() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
 def process_name() -> str:
     """Host and process id: unique among living processes."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+    return f"{host_name()}-{os.getpid()}"
 
 
 class Rate:

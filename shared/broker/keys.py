@@ -33,6 +33,7 @@ class Keys:
     | crash_count | hash | one writer | the same writer |
     | sources | string, a source a line | producers, writers, whoever is first | producers, writers, replay |
     | follower | hash | ``follow`` with a name | the same |
+    | members | hash | producers, each its own field | producers of the same market |
     | heartbeat | string that expires | every process its own | ``status``, ``health`` |
     """
 
@@ -57,6 +58,10 @@ class Keys:
     def symbols(self, market: Market) -> str:
         """Hash of what ``candlewick symbols`` added to a market's settings, or took away."""
         return f"{self.prefix}:symbols:{{{market}}}"
+
+    def members(self, market: Market) -> str:
+        """Hash of the producers that share a market's series (``producers.live.members``)."""
+        return f"{self.prefix}:members:{{{market}}}"
 
     def crash_count(self, consumer: str) -> str:
         """Hash of how often a writer has started since a flush last stored something (``consumer.recovery.poison``)."""

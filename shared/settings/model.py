@@ -22,6 +22,7 @@ from shared.settings.sections import (
     PublisherSettings,
     RecordGroup,
     RepairSettings,
+    SharingSettings,
     WriterSettings,
 )
 from shared.settings.types import Duration, duration_ms, is_pattern
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     data: DataSettings = DataSettings()
     broker: BrokerSettings = BrokerSettings()
     exchange: ExchangeSettings = ExchangeSettings()
+    sharing: SharingSettings = SharingSettings()
     repair: RepairSettings = RepairSettings()
     publisher: PublisherSettings = PublisherSettings()
     writer: WriterSettings = WriterSettings()

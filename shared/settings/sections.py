@@ -152,6 +152,20 @@ class ExchangeSettings(Section):
         return simulated(self.simulator) if self.simulator else source_of((*self.rest(market), *self.websocket(market)))
 
 
+class SharingSettings(Section):
+    """How several producers of one market share its series."""
+
+    redundancy: Annotated[int, Field(ge=1, le=10)] = Field(
+        1, description="how many producers record each series, on different hosts where there are"
+    )
+    lost_seconds: Annotated[float, Field(ge=2, le=600)] = Field(
+        5.0, description="a producer that has said nothing in the broker for so long is taken for dead by the others"
+    )
+    host: Annotated[str, Field(pattern=r"^[^\s]{0,100}$")] = Field(
+        "", description="name of this machine, for `redundancy`; empty: its own"
+    )
+
+
 class RepairSettings(Section):
     """How what did not come over the WebSocket is fetched over REST."""
 

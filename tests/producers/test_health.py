@@ -21,12 +21,13 @@ class Parts:
         self.selection = SimpleNamespace(is_empty=False, symbols=SimpleNamespace(by_symbol={}))
         self.repairer = SimpleNamespace(trouble="")
         self.publisher = SimpleNamespace(trouble=False, held=0, replicas=1, replicas_missing=0)
+        self.sharing = SimpleNamespace(lacking=0, redundancy=2)
         self.tracker = GapTracker(GRACE, QUIET)
         self.tracker.expect(BTC, minute(0))
         self.tracker.resume(BTC)
         parts: Any = self
         self.health = Health(
-            parts.clock, parts.selection, self.tracker, parts.repairer, parts.publisher, lambda: self.now
+            parts.clock, parts.selection, self.tracker, parts.repairer, parts.publisher, parts.sharing, lambda: self.now
         )
 
     def after(self, seconds: float) -> list[str]:
@@ -109,5 +110,7 @@ def test_nothing_to_record_and_a_broker_that_takes_nothing_are_troubles(parts: P
     ]
     parts.publisher.replicas_missing = 1
     assert "1 of 1 replicas of the broker lag behind or are gone" in parts.after(11)
+    parts.sharing.lacking = 1
+    assert "each series is recorded by 1 producer, not by 2" in parts.after(11)
     parts.selection.symbols.by_symbol = None
     assert "nothing is recorded: the exchange's list is not known" in parts.after(0)

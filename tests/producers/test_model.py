@@ -1,9 +1,10 @@
 """Whatever a broker loses, and whoever dies: what the exchange has had since recording began comes to disk.
 
-Producers, made of their real parts, and a writer share a broker in memory (tests/support/broker_world.py). They
-publish, look, save, resume, repair, read, flush and acknowledge in any order, die and start again; meanwhile the broker
-is emptied, its stream or group deleted, or a replica that is behind takes over, between any two commands. Then no fault
-happens any more, and everything has to come to disk by itself.
+Up to three producers, made of their real parts, and a writer share a broker in memory (tests/support/broker_world.py).
+They divide the series among themselves, once or twice, publish, look, save, resume, repair, read, flush and acknowledge
+in any order, lose the exchange, die and start again; meanwhile the broker is emptied, its stream or group deleted, or a
+replica that is behind takes over, between any two commands. Then no fault happens any more, and everything has to come
+to disk by itself.
 
 To search for longer: ``pytest tests/producers/test_model.py --model-steps=1000000 --model-seed=1``.
 """
@@ -33,4 +34,6 @@ def test_whatever_a_broker_loses_comes_to_disk(
             world.step()
         world.settle()
         assert not world.missing(), f"episode {episode}, after:\n" + "\n".join(world.log)
+        holders = set(world.holders().values())
+        assert holders == {min(world.redundancy, len(world.lives))}, f"episode {episode}: each series has its owners"
         done, episode = done + world.steps, episode + 1

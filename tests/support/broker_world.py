@@ -29,6 +29,8 @@ class World:
         self.clock = clock
         self.broker = MemoryBroker()
         self.broker.before = self._between
+        self.broker.seconds = clock
+        self.redundancy = rng.choice((1, 1, 2))
         self.now_ms = JUNE_30 + GRACE_MS
         self.horizon_ms = self.now_ms  # what has closed by then must be on disk at last
         clock.seconds = 100.0
@@ -36,7 +38,7 @@ class World:
         self.disk: dict[Series, set[int]] = {series: set() for series in SERIES}
         self.absent: dict[Series, Spans] = {series: Spans() for series in SERIES}
         self.began: dict[Series, int] = {}
-        self.lives: list[Life | None] = [Life(self)] + ([None] if rng.random() < 0.4 else [])
+        self.lives: list[Life | None] = [Life(self, 0)] + [None] * rng.choice((0, 0, 1, 1, 2))
         self.writer: Writer | None = Writer(self)
         self.log: list[str] = []
         self.steps = 0
@@ -60,11 +62,14 @@ class World:
     def settle(self) -> None:
         """No fault any more: whatever waits is done, until nothing changes."""
         self._is_calm = True
-        self.lives = [life or Life(self) for life in self.lives]
+        self.lives = [life or Life(self, place) for place, life in enumerate(self.lives)]
+        for life in self.lives:
+            assert life is not None
+            life.ears.is_deaf = False
         self.writer = self.writer or Writer(self)
         self.horizon_ms = self.now_ms - GRACE_MS
         for _ in range(60):
-            self.clock.seconds += 20
+            self._agree()
             self.now_ms += MINUTE_MS  # a question may wait for a later time of the exchange's
             for life in self.lives:
                 assert life is not None
@@ -81,6 +86,15 @@ class World:
             ):
                 return
 
+    def _agree(self) -> None:
+        """Producers see each other, and divide the series among themselves."""
+        for _ in range(6):
+            self.clock.seconds += 4  # nobody is taken for dead
+            for act in ("beat", "divide", "save", "resume"):
+                for life in self.lives:
+                    assert life is not None
+                    getattr(life, act)()
+
     def missing(self) -> list[tuple[Series, int]]:
         """Candles that the exchange has had since recording began, and that are not on disk; numbers, by series."""
         return [
@@ -89,6 +103,15 @@ class World:
             for time_ms in range(JUNE_30, self.horizon_ms - MINUTE_MS + 1, MINUTE_MS)
             if time_ms not in self.holes and time_ms not in self.disk[series]
         ]
+
+    def holders(self) -> dict[Series, int]:
+        """How many producers record each series, once they have had the time to agree."""
+        was_calm, self._is_calm = self._is_calm, True
+        self._agree()
+        self._is_calm = was_calm
+        return {
+            series: sum(life is not None and series in life.ears.series for life in self.lives) for series in SERIES
+        }
 
     def store(self, item: Candle | SeriesFact) -> None:
         """As the store does it."""
@@ -133,7 +156,7 @@ class World:
     def _live(self, act: str) -> None:
         """A living producer does something, unless the task that does it waits for the broker already."""
         place = self.rng.randrange(len(self.lives))
-        life, task = self.lives[place], act if act in ("send", "repair") else "look"
+        life, task = self.lives[place], act if act in ("send", "repair", "beat") else "look"
         if life is None or task in life.busy:
             return
         life.busy.add(task)
@@ -166,12 +189,24 @@ class World:
     def _repair(self) -> None:
         self._live("repair")
 
+    def _beat(self) -> None:
+        self._live("beat")
+
+    def _divide(self) -> None:
+        self._live("divide")
+
+    def _deafen(self) -> None:
+        """A producer loses the exchange, or hears it again."""
+        life = self.rng.choice(self.lives)
+        if life is not None:
+            life.ears.is_deaf = not life.ears.is_deaf
+
     def _producer_dies(self) -> None:
         self.lives[self.rng.randrange(len(self.lives))] = None
 
     def _producer_starts(self) -> None:
         place = self.rng.randrange(len(self.lives))
-        self.lives[place] = self.lives[place] or Life(self)
+        self.lives[place] = self.lives[place] or Life(self, place)
 
     def _writer_dies(self) -> None:
         self.writer = None
@@ -252,6 +287,9 @@ _HAPPENS = {
     "resume": 8.0,
     "save": 10.0,
     "repair": 6.0,
+    "beat": 8.0,
+    "divide": 8.0,
+    "deafen": 1.0,
     "read": 12.0,
     "flush": 10.0,
     "acknowledge": 10.0,

@@ -19,6 +19,7 @@ from producers.live.known import Known
 from producers.live.selection import Selection
 from producers.live.series_set import SeriesSet
 from producers.live.share import Share
+from producers.live.sharing import Sharing
 from producers.publish.continuity import Finding, anchor_text
 from shared.broker.client import async_client
 from shared.broker.entry import EntryId
@@ -73,6 +74,8 @@ class Exchange:
 
 class Ears:
     """Listens to nothing."""
+
+    connections = (0, 0)
 
     async def add_series(self, series: list[Series]) -> None:
         pass
@@ -133,10 +136,13 @@ async def one_life(
     account = GapTracker(5000, 600_000)
     clock = ExchangeClock(EventTime(), exchange, monotonic=lambda: 1000 * time.monotonic())
     intake = Intake(outlet, account)
-    roster = SeriesSet(Selection(MARKET, settings, share), ears, intake, line, verifier, exchange, clock)
+    sharing = Sharing(client, MARKET, settings, share)
+    selection = Selection(MARKET, settings, share, sharing.division)
+    roster = SeriesSet(selection, ears, intake, line, verifier, exchange, clock, sharing)
+    said = asyncio.create_task(sharing.run(roster, ears, clock))
     running = asyncio.create_task(roster.run(look_seconds=0.01))
     try:
         yield roster, line, account, outlet.facts
     finally:
-        await cancel([running])
+        await cancel([running, said])
         await client.aclose()

@@ -5,7 +5,7 @@ tests/producers/publish/test_verify.py. ``before`` is called before each command
 any two of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -51,6 +51,7 @@ class MemoryBroker:
         self.server = 0
         self.clock_ms = 1
         self.before: Callable[[], None] = lambda: None
+        self.seconds: Callable[[], float] = lambda: 0.0
         self.connection_pool = self
 
     # What losses are made of
@@ -89,8 +90,22 @@ class MemoryBroker:
         )
         return found
 
-    async def hset(self, name: str, mapping: Mapping[str, str]) -> None:
-        self._run(lambda: self.data.hashes.setdefault(name, {}).update(mapping))
+    async def hset(
+        self, name: str, key: str = "", value: bytes = b"", mapping: Mapping[str, str] | None = None
+    ) -> None:
+        values = {key: value.decode()} if mapping is None else mapping
+        self._run(lambda: self.data.hashes.setdefault(name, {}).update(values))
+
+    async def hdel(self, name: str, *keys: str) -> None:
+        self._run(lambda: [self.data.hashes.get(name, {}).pop(key, None) for key in keys])
+
+    async def hmget(self, name: str, keys: Sequence[str]) -> list[bytes | None]:
+        def act() -> list[bytes | None]:
+            found = self.data.hashes.get(name, {})
+            return [found[key].encode() if key in found else None for key in keys]
+
+        answer: list[bytes | None] = self._run(act)
+        return answer
 
     async def set(self, *_: object, **__: object) -> None:
         self._run(lambda: None)
@@ -137,6 +152,13 @@ class Pipeline:
 
     def hsetnx(self, name: str, key: str, value: str) -> Self:
         return self._add(lambda: self._broker.data.hashes.setdefault(name, {}).setdefault(key, value))
+
+    def time(self) -> Self:
+        return self._add(lambda: (int(self._broker.seconds()), int(self._broker.seconds() * 1e6) % 1_000_000))
+
+    def hgetall(self, name: str) -> Self:
+        hashes = self._broker.data.hashes
+        return self._add(lambda: {key.encode(): value.encode() for key, value in hashes.get(name, {}).items()})
 
     def info(self) -> Self:
         return self._add(lambda: {"run_id": f"server {self._broker.server}"})

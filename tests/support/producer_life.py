@@ -10,9 +10,11 @@ from producers.gaps.intake import Intake
 from producers.gaps.repair import Repairer
 from producers.gaps.tracker import GapTracker
 from producers.live.checkpoints import Checkpoints
+from producers.live.members import Division
 from producers.live.selection import Selection
 from producers.live.series_set import SeriesSet
 from producers.live.share import Share
+from producers.live.sharing import Sharing
 from producers.publish.publisher import Publisher
 from producers.publish.verify import StreamVerifier
 from shared.broker.keys import Keys
@@ -26,20 +28,24 @@ if TYPE_CHECKING:
     from tests.support.broker_world import World
 
 MARKET = Market.SPOT
-SERIES = (Series(MARKET, "BTCUSDT", Interval.M1), Series(MARKET, "ETHUSDT", Interval.M1))
+SERIES = tuple(Series(MARKET, symbol, Interval.M1) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"))
 KEYS = Keys("candlewick")
-BUFFER_CANDLES = 6
+BUFFER_CANDLES, BATCH_CANDLES = 9, 3
 GRACE_MS = 1000
 _T = TypeVar("_T")
 
-SETTINGS = load_settings(
-    flags={
-        "broker": {"url": "redis://localhost/0"},
-        "record": [{"market": "spot", "symbols": ["BTCUSDT", "ETHUSDT"], "intervals": ["1m"]}],
-        "publisher": {"buffer_candles": BUFFER_CANDLES, "batch_candles": 3},
-        "repair": {"grace_seconds": GRACE_MS / 1000, "quiet_seconds": 60},
-    }
-)
+SETTINGS = {
+    redundancy: load_settings(
+        flags={
+            "broker": {"url": "redis://localhost/0"},
+            "record": [{"market": "spot", "symbols": [one.symbol for one in SERIES], "intervals": ["1m"]}],
+            "publisher": {"buffer_candles": BUFFER_CANDLES, "batch_candles": BATCH_CANDLES},
+            "repair": {"grace_seconds": GRACE_MS / 1000, "quiet_seconds": 60},
+            "sharing": {"redundancy": redundancy},
+        }
+    )
+    for redundancy in (1, 2)
+}
 
 
 def driven(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -98,42 +104,70 @@ class Exchange:
 
 
 class Ears:
-    """Who listens is no matter here."""
+    """What is listened to; whether anything comes, the world knows."""
 
-    async def add_series(self, series: Sequence[Series]) -> None: ...
+    def __init__(self) -> None:
+        self.series: set[Series] = set()
+        self.is_deaf = False
 
-    async def remove_series(self, series: Sequence[Series]) -> None: ...
+    async def add_series(self, series: Sequence[Series]) -> None:
+        self.series.update(series)
+
+    async def remove_series(self, series: Sequence[Series]) -> None:
+        self.series.difference_update(series)
+
+    def delivers_since(self, moment: float) -> bool:
+        del moment
+        return not self.is_deaf
 
 
 class Life:
     """One life of a producer."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", place: int) -> None:
         exchange: Any = Exchange(world)
-        ears: Any = Ears()
+        self.ears = Ears()
+        ears: Any = self.ears
         client: Any = world.broker
+        settings = SETTINGS[world.redundancy]
         self._world = world
         self.busy: set[str] = set()  # tasks that are under way
         self.tracker = GapTracker(GRACE_MS, 60_000)
-        self.publisher = Publisher(client, MARKET, SETTINGS, self.tracker)
+        self.publisher = Publisher(client, MARKET, settings, self.tracker)
         self.publisher.is_running = True
         self.intake = Intake(self.publisher, self.tracker)
-        self.verifier = StreamVerifier(client, SETTINGS, MARKET, self.publisher, self.tracker)
-        self.repairer = Repairer(self.intake, exchange, exchange, SETTINGS.repair)
-        selection = Selection(MARKET, SETTINGS, Share())
+        self.verifier = StreamVerifier(client, settings, MARKET, self.publisher, self.tracker)
+        self.repairer = Repairer(self.intake, exchange, exchange, settings.repair)
+        self.sharing = Sharing(client, MARKET, settings, Share(), world.clock)
+        name = f"{place}-{world.rng.choice('ab')}"  # one that comes back may have the name that it had
+        self.sharing._me = self.sharing._me._replace(name=name, host=f"{place}")
+        self.sharing.division = Division(self.sharing._me, (), settings.sharing.redundancy)
+        self.selection = Selection(MARKET, settings, Share(), self.sharing.division)
         checkpoints = Checkpoints(client, KEYS, MARKET)
-        self.series_set = SeriesSet(selection, ears, self.intake, checkpoints, self.verifier, exchange, exchange)
+        self.series_set = SeriesSet(
+            self.selection, ears, self.intake, checkpoints, self.verifier, exchange, exchange, self.sharing
+        )
         driven(self.series_set._apply(0))
 
+    def beat(self) -> None:
+        """Say how this producer is, look at the others, and go by what they say."""
+        driven(self.sharing.beat(self.series_set.settled_in, hears=not self.ears.is_deaf))
+
+    def divide(self) -> None:
+        """Take up and let go what the others' coming and going asks for."""
+        if self.sharing.division is not self.selection.division:
+            driven(self.series_set._apply(self._world.now_ms))
+
     def hear(self, series: Series) -> None:
-        """The newest candle comes over the WebSocket."""
+        """The newest candle comes over the WebSocket, if it is listened to."""
         time_ms = self._world.now_ms - GRACE_MS - MINUTE_MS
-        if time_ms >= JUNE_30 and time_ms not in self._world.holes:
+        is_heard = series in self.ears.series and not self.ears.is_deaf
+        if is_heard and time_ms >= JUNE_30 and time_ms not in self._world.holes:
             self.intake.take(make_candle(series, time_ms))
 
     def send(self) -> None:
         """Some of what is held goes to the broker; the answer may be lost."""
-        held = tuple(self.publisher._held)[: SETTINGS.publisher.batch_candles]
+        held = tuple(self.publisher._held)[:BATCH_CANDLES]
         if held:
             driven(self.publisher._send(held))
 
@@ -154,6 +188,8 @@ class Life:
         """Ask the exchange for what is missing."""
         if not self.intake.has_room:
             return
+        questions = self.tracker.questions(self._world.now_ms)
+        driven(self.series_set.look_at_others([question.series for question in questions]))
         for question in self.tracker.questions(self._world.now_ms):
             self.tracker.start(question)
             driven(self.repairer._put(question, self._world.now_ms))
