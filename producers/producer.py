@@ -20,7 +20,7 @@ from producers.exchange.clock import ExchangeClock
 from producers.exchange.event_time import EventTime
 from producers.exchange.proxy import check_proxies
 from producers.exchange.rest import RestClient
-from producers.exchange.weight import WeightBudget
+from producers.exchange.weight_by_address import weight_budget
 from producers.figures import families
 from producers.gaps.intake import Intake
 from producers.gaps.repair import Repairer
@@ -70,7 +70,7 @@ class Producer:
         self.tracker = GapTracker(int(repair.grace_seconds * 1000), int(repair.quiet_seconds * 1000))
         self.publisher = Publisher(client, market, settings, self.tracker)
         self.intake = Intake(self.publisher, self.tracker)
-        self.rest = RestClient(market, settings.exchange, WeightBudget(market, settings.exchange))
+        self.rest = RestClient(market, settings.exchange, weight_budget(market, settings, client))
         events = EventTime()
         self.clock = ExchangeClock(events, self.rest)
         self.doubts = Doubts(events, self.clock, self.intake.take)

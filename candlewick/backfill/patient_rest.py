@@ -10,7 +10,7 @@ from typing import TypeVar
 from candlewick.backfill.retry import Patience
 from producers.exchange.page import Answer, Page
 from producers.exchange.rest import RestClient
-from producers.exchange.weight import WeightBudget
+from producers.exchange.weight_by_address import weight_budget
 from shared.candle import Series
 from shared.errors import RestUnavailableError
 from shared.interval import DAY_MS, Interval
@@ -28,7 +28,7 @@ class PatientRest:
 
     def __init__(self, market: Market, settings: Settings) -> None:
         self.closed_before_ms = 0
-        self._budget = WeightBudget(market, settings.exchange, patient=True)
+        self._budget = weight_budget(market, settings, patient=True)
         self._rest = RestClient(market, settings.exchange, self._budget)
         self._grace_ms = int(settings.repair.grace_seconds * 1000)
         self._patience = Patience(RestUnavailableError)

@@ -11,7 +11,7 @@ from producers.exchange.connection import Connection, Counters
 from producers.exchange.event_time import EventTime
 from producers.exchange.proxy import proxy_for
 from producers.exchange.rest import RestClient
-from producers.exchange.weight import WeightBudget
+from producers.exchange.weight_by_address import weight_budget
 from shared.candle import Series
 from shared.errors import CandlewickError, SettingsError
 from shared.interval import Interval
@@ -63,7 +63,7 @@ async def _rest(settings: Settings, market: Market, address: str, skews: list[fl
         exchange = exchange.model_copy(update={f"{market}_rest": address})
     client = None
     try:
-        client = RestClient(market, exchange, WeightBudget(market, exchange))
+        client = RestClient(market, exchange, weight_budget(market, settings))
         async with asyncio.timeout(_PATIENCE_SECONDS):
             began = time.time()
             server_seconds = await client.server_time_ms() / 1000

@@ -88,8 +88,9 @@ class RestClient:
         return self._addresses.given_way
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close its connections, and the budget's."""
         await self._client.aclose()
+        await self.budget.release()
 
     async def server_time_ms(self) -> int:
         """The exchange's time. It was not earlier than this when the answer came in."""

@@ -24,6 +24,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
@@ -37,9 +38,12 @@ log = logging.getLogger(__name__)
 _BURST_SECONDS = 10.0
 _CROWDED = 0.8  # of the exchange's limit, as it counts itself
 _CROWDED_SECONDS = 10.0
-_LONGEST_BAN_SECONDS = 4 * 86_400.0  # the exchange's longest is three days
+LONGEST_BAN_SECONDS = 4 * 86_400.0  # the exchange's longest is three days
 _LOCK_TRIES, _LOCK_PAUSE_SECONDS = 50, 0.01
 _LONGEST_PAUSE_SECONDS = 5.0  # between two looks at a closed pool: another process may have learnt more
+
+
+_T = TypeVar("_T")
 
 
 def pool(market: Market) -> str:
@@ -48,8 +52,8 @@ def pool(market: Market) -> str:
 
 
 @dataclass(slots=True)
-class _State:
-    """What the file holds."""
+class WeightState:
+    """A pool's bucket, as all who share it see it."""
 
     boot: str = ""  # tells one uptime of the host from another
     level: float = 0.0  # weight in the bucket at ``at``
@@ -90,7 +94,7 @@ class WeightBudget:
         self._room = max(self._rate * _BURST_SECONDS, 50.0)  # the heaviest request fits even into a small share
         self._patient = patient
         self._clock = clock
-        self._own: _State | None = None
+        self._own: WeightState | None = None
 
     async def acquire(self, weight: int) -> None:
         """Wait until a request of so much weight may be sent, and charge it.
@@ -103,28 +107,39 @@ class WeightBudget:
 
     async def used(self, used: int) -> None:
         """Take the exchange's own count from an answer."""
-        async with self._state() as state:
-            state.used, state.used_at = used, self._clock()
+
+        def note(state: WeightState, now: float) -> None:
+            state.used, state.used_at = used, now
+
+        await self._update(note)
 
     async def close(self, seconds: float, status: int) -> None:
         """Nothing may be sent for so long: the exchange said so."""
-        async with self._state() as state:
-            until = self._clock() + min(max(seconds, 1.0), _LONGEST_BAN_SECONDS)
+
+        def close(state: WeightState, now: float) -> None:
+            until = now + min(max(seconds, 1.0), LONGEST_BAN_SECONDS)
             if until > state.closed_until:
                 state.closed_until, state.status = until, status
 
+        await self._update(close)
+
     async def report(self) -> WeightReport:
         """How the pool is now."""
-        async with self._state() as state:
-            now = self._clock()
+
+        def tell(state: WeightState, now: float) -> WeightReport:
             used = state.used if now - state.used_at < 60 else 0  # noqa: PLR2004 # the exchange counts by the minute
             closed = max(0.0, state.closed_until - now)
             return WeightReport(used, self.limit, round(closed, 1), state.status if closed else 0)
 
+        return await self._update(tell)
+
+    async def release(self) -> None:
+        """Let go of what it is kept in; at the end."""
+
     async def _try(self, weight: int) -> float:
         """Charge a request if it may be sent; else the seconds to wait before the next try."""
-        async with self._state() as state:
-            now = self._clock()
+
+        def charge(state: WeightState, now: float) -> float:
             state.level = max(0.0, state.level - (now - state.at) * self._rate)
             state.at = now
             if state.closed_until > now:
@@ -139,8 +154,15 @@ class WeightBudget:
             state.level += weight
             return 0.0
 
+        return await self._update(charge)
+
+    async def _update(self, change: Callable[[WeightState, float], _T]) -> _T:
+        """Change the shared state, or look at it, alone; what ``change`` is told is the state and the time."""
+        async with self._state() as state:
+            return change(state, self._clock())
+
     @contextlib.asynccontextmanager
-    async def _state(self) -> AsyncIterator[_State]:
+    async def _state(self) -> AsyncIterator[WeightState]:
         """The shared state, locked; what is changed in it is kept. Without a usable file: this process's own."""
         if self._own is not None:
             yield self._own
@@ -148,7 +170,7 @@ class WeightBudget:
         try:
             fd = await self._open()
         except OSError as error:
-            yield self._use_own(error, _State(at=self._clock()))
+            yield self._use_own(error, WeightState(at=self._clock()))
             return
         try:
             state = self._read(fd)
@@ -159,14 +181,14 @@ class WeightBudget:
         finally:
             os.close(fd)
 
-    def _write(self, fd: int, state: _State) -> None:
+    def _write(self, fd: int, state: WeightState) -> None:
         content = orjson.dumps(asdict(state))
         try:
             os.pwrite(fd, content + b" " * (256 - len(content)), 0)
         except OSError as error:
             self._use_own(error, state)
 
-    def _use_own(self, error: OSError, state: _State) -> _State:
+    def _use_own(self, error: OSError, state: WeightState) -> WeightState:
         """Keep the state in this process from now on: the file cannot be used."""
         log.warning("weight is not shared with other processes, %s cannot be used: %s", self._path, error)
         self._own = state
@@ -183,17 +205,26 @@ class WeightBudget:
             await asyncio.sleep(_LOCK_PAUSE_SECONDS)  # whoever holds it for longer was stopped: go on without
         return fd
 
-    def _read(self, fd: int) -> _State:
+    def _read(self, fd: int) -> WeightState:
         """The file's state; a fresh one where it is empty, damaged, or of another uptime."""
         now = self._clock()
-        fresh = _State(boot=_boot(), at=now)
+        fresh = WeightState(boot=_boot(), at=now)
         try:
-            found = _State(**orjson.loads(os.pread(fd, 4096, 0)))
-            plausible = found.at <= now + 1 and found.closed_until <= now + _LONGEST_BAN_SECONDS
-            plausible &= 0 <= found.level <= self.limit and found.used_at <= now + 1 and found.used + found.status >= 0
-        except (ValueError, TypeError, OSError):
+            found = decode(os.pread(fd, 4096, 0), now, self.limit)
+        except OSError:
             return fresh
-        return found if found.boot == fresh.boot and plausible else fresh
+        return found if found is not None and found.boot == fresh.boot else fresh
+
+
+def decode(value: bytes, now: float, limit: int) -> WeightState | None:
+    """A state as it was kept; None when it is none, or cannot be."""
+    try:
+        found = WeightState(**orjson.loads(value))
+        plausible = found.at <= now + 1 and found.closed_until <= now + LONGEST_BAN_SECONDS
+        plausible &= 0 <= found.level <= limit and found.used_at <= now + 1 and found.used + found.status >= 0
+    except (ValueError, TypeError):
+        return None
+    return found if plausible else None
 
 
 def _boot() -> str:

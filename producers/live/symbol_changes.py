@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, WatchError
 
 from producers.exchange.rest import RestClient
 from producers.exchange.symbols import Listing
-from producers.exchange.weight import WeightBudget
+from producers.exchange.weight_by_address import weight_budget
 from producers.live.checkpoints import Checkpoints, encode_change
 from producers.live.selection import Change, matches, resolve
 from shared.broker.address import broker_name
@@ -97,7 +97,7 @@ async def _recorded(settings: Settings, market: Market, listed: _Listed) -> Reco
 
 
 async def _listings(settings: Settings, market: Market) -> _Listed:
-    rest = RestClient(market, settings.exchange, WeightBudget(market, settings.exchange))
+    rest = RestClient(market, settings.exchange, weight_budget(market, settings))
     try:
         return await rest.listings(), None
     except (RestUnavailableError, RestRefusedError) as error:

@@ -34,6 +34,7 @@ class Keys:
     | sources | string, a source a line | producers, writers, whoever is first | producers, writers, replay |
     | follower | hash | ``follow`` with a name | the same |
     | members | hash | producers, each its own field | producers of the same market |
+    | weight | string that expires | producers, backfills, whose hosts share an address | the same |
     | heartbeat | string that expires | every process its own | ``status``, ``health`` |
     """
 
@@ -62,6 +63,10 @@ class Keys:
     def members(self, market: Market) -> str:
         """Hash of the producers that share a market's series (``producers.live.members``)."""
         return f"{self.prefix}:members:{{{market}}}"
+
+    def weight(self, pool: str, address: str) -> str:
+        """The bucket of request weight of all hosts behind one public address (``producers.exchange.weight``)."""
+        return f"{self.prefix}:weight:{pool}:{address}"
 
     def crash_count(self, consumer: str) -> str:
         """Hash of how often a writer has started since a flush last stored something (``consumer.recovery.poison``)."""

@@ -117,7 +117,10 @@ class ExchangeSettings(Section):
     )
     rest_timeout_seconds: Seconds = Field(10.0, description="longest wait for the answer to a REST request")
     weight_share: Annotated[float, Field(gt=0, le=0.9)] = Field(
-        0.5, description="part of the exchange's request weight a minute that this host uses"
+        0.5, description="part of the exchange's request weight a minute that this host, or all of `address`, may use"
+    )
+    address: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = Field(
+        "", description="a name for the public address of hosts that share one: they share its weight, in the broker"
     )
     weight_folder: str = Field(
         "", description="folder where this host's processes share their weight; empty: among the temporary files"
