@@ -6,7 +6,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format docs pictures audit bench chaos crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format docs pictures audit bench chaos hosts crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench: install-dev  ## ours, what people use and the best plain loop, side by si
 
 chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare with the truth
 	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED)
+
+hosts: install-dev  ## hosts that share a market die, hang, come and are cut off (Linux, as root)
+	@exec $(BIN)/python -m chaos hosts
 
 crashes: install-dev  ## kill the writer, or refuse it, at every system call of a flush (needs strace)
 	@exec $(BIN)/python -m chaos crashes

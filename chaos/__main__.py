@@ -50,5 +50,17 @@ def fuzz(
     raise typer.Exit(0 if run_fuzzer(count, seed, first) else 1)
 
 
+@app.command()
+def hosts(
+    deaths: Annotated[int, typer.Option(min=0, help="How often a host dies and another one comes.")] = 20,
+    symbols: Annotated[int, typer.Option(min=3, help="How many series are shared.")] = 300,
+    redundancy: Annotated[int, typer.Option(min=1, max=3, help="How many hosts record each.")] = 1,
+) -> None:
+    """Let hosts that share a market die, hang, come and be cut off (Linux, as root); exit code 1 unless all is zero."""
+    from chaos.hosts.run import run_and_tell
+
+    raise typer.Exit(0 if run_and_tell(symbols, deaths, redundancy) else 1)
+
+
 if __name__ == "__main__":
     app()

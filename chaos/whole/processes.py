@@ -86,6 +86,11 @@ class Part:
         """Whether it lives and nobody has asked it to end."""
         return self.process is not None and self.process.poll() is None and not self.may_end
 
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended, asked or not."""
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> None:
         """Begin a new life."""
         self.due_at = self.ending_since = None

@@ -1,5 +1,6 @@
 """Debian's Prometheus on the processes of a pipeline, with the rules that come with Candlewick, in a hurry."""
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -53,8 +54,12 @@ class Prometheus:
     def __init__(self, binary: str, folder: Path, ports: Mapping[str, int]) -> None:
         (folder / "rules.yml").write_text(in_a_hurry((MONITORING / "rules.yml").read_text()))
         text = (MONITORING / "prometheus.yml").read_text().replace("15s", "1s")
-        for host, role in _HOSTS.items():
-            text = re.sub(rf'"{host}:\d+"(, )?', f'"127.0.0.1:{ports[role]}", ' if role in ports else "", text)
+        named = set(re.findall(r"names: \[([\w-]+)\]", text))
+        assert named == _HOSTS.keys(), "a target a role"
+        targets = [f"127.0.0.1:{ports[role]}" for role in _HOSTS.values() if role in ports]
+        text = re.sub(
+            r"dns_sd_configs:.*", f"static_configs: [{{targets: {json.dumps(targets)}}}]", text, flags=re.DOTALL
+        )
         (folder / "prometheus.yml").write_text(text)
         self._roles = {f"127.0.0.1:{port}": role for role, port in ports.items()}
         listen = f"127.0.0.1:{free_ports(1)}"
