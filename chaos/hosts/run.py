@@ -285,7 +285,7 @@ def lines(outcome: Outcome) -> Iterator[str]:
         moved, least = sum(change.moved for change in found), sum(change.least for change in found)
         times = f"p50 {percentile(seconds, 0.5):.1f} s, p99 {percentile(seconds, 0.99):.1f} s"
         requests = sum(change.requests for change in found)
-        yield f"{what:<22} {len(found):>3} times: {moved:,} of {least:,} series moved; {times}; {requests:,} REST requests"
+        yield f"{what:<22} {len(found):>3} times: {moved:,} of {least:,} series moved; {times}; REST: {requests:,}"
     counts = ", ".join(f"{outcome.count(kind):,} {kind}" for kind in ("missing", "doubled", "different", "extra"))
     yield f"{outcome.count('compared'):,} candles compared: {counts}"
 
