@@ -11,7 +11,7 @@ COPY producers producers
 COPY consumer consumer
 COPY simulator simulator
 COPY candlewick candlewick
-RUN python -m pip install --no-cache-dir --disable-pip-version-check '.[simulator,alarm,dashboard]'
+RUN python -m pip install --no-cache-dir --disable-pip-version-check '.[simulator,alarm,dashboard,object-store]'
 
 USER candlewick
 WORKDIR /data

@@ -78,14 +78,16 @@ class WriterFigures:
         found = self._streams()
         if not found:
             return ["the broker does not answer"]
-        return [text for name, stream in found.items() if (text := waits_too_long(name, stream, self._settings.writer))]
+        return [
+            text for name, stream in found.items() if (text := waits_too_long(name, stream, self._settings.writing))
+        ]
 
     def _newest_before(self) -> dict[Market, int]:
         """Ends of the newest candles that were stored before this process wrote any; looked at when asked first."""
         with self._mutex:
             if self._ends_before is None:
                 found: dict[Market, int] = {}
-                dataset = Dataset.in_folder(self._settings.data.folder)
+                dataset = Dataset.of(self._settings)
                 for series, end_ms in newest_ends(dataset, self._markets).items():
                     found[series.market] = max(found.get(series.market, 0), end_ms)
                 self._ends_before = found

@@ -36,7 +36,7 @@ from consumer.sources import SourceWatch
 from consumer.storage.candle_store import CandleStore, Written
 from consumer.storage.durable import Staging, make_folders
 from consumer.storage.flush import Flusher, Groups
-from consumer.storage.local import LocalStorage
+from consumer.storage.kinds import open_storage
 from consumer.storage.metadata import MetadataStore
 from consumer.stored_ends import StoredEnds
 from shared.broker.address import broker_name
@@ -66,6 +66,8 @@ _READ_COUNT = 2000
 _TRIM_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0  # between two looks whether a producer asks what is on disk
 _REFILL_SECONDS = 2.0  # between two looks at what was quarantined
+_STORE_REFILL_SECONDS = 60.0  # the same in an object store, where each costs a request
+_STORE_THREADS = 16  # an answer takes a while, and costs nothing but waiting
 _COMPACT_SECONDS = 3600.0  # between two looks for months that are over
 _DEAD_AFTER = 10  # times the claim time: a consumer that has not asked for so long, with nothing pending, is gone
 _DRAIN_SECONDS = 1.0  # how long a stopping writer goes on reading what is there
@@ -90,15 +92,16 @@ class Writer:
         self._settings = settings
         self._clock, self._block_ms = clock, block_ms
         self._markets = markets
-        writer = settings.writer
+        writer = settings.writing
         self._staging = Staging(settings.staging_folder)
-        self._storage = storage = LocalStorage(settings.data.folder, self._staging, writer.lock_timeout_seconds)
+        self._storage = storage = open_storage(settings, self._staging, writer.lock_timeout_seconds)
         try:
             make_folders(settings.candles_folder.absolute())  # readers find the dataset before anything is in it
         except OSError as error:
             raise StoreError(f"data folder {settings.data.folder} cannot be used: {error}") from error
         candles = CandleStore(storage, writer.cache_mb * 2**20, quarantines=True)
-        self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), writer.threads)
+        threads = max(writer.threads, _STORE_THREADS) if settings.data.store else writer.threads
+        self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), threads)
         self._refiller = Refiller(settings, self._flusher)
         self._compactor = Compactor(storage)
         self._keys = Keys(settings.broker.prefix)
@@ -120,7 +123,8 @@ class Writer:
         self._vitals, self._figures = Vitals(), WriterFigures(settings, markets, self._journal)
         self._beat_timer, self._trim_timer = Timer(BEAT_SECONDS), Timer(_TRIM_SECONDS)
         self._answer_timer, self._compact_timer = Timer(_ANSWER_SECONDS), Timer(_COMPACT_SECONDS)
-        self._claim_timer, self._refill_timer = Timer(writer.claim_seconds / 2), Timer(_REFILL_SECONDS)
+        refill_seconds = _STORE_REFILL_SECONDS if settings.data.store else _REFILL_SECONDS
+        self._claim_timer, self._refill_timer = Timer(writer.claim_seconds / 2), Timer(refill_seconds)
         self._one_by_one = self._stopping = False
 
     def stop(self) -> None:
@@ -183,7 +187,7 @@ class Writer:
         if is_first:
             self._one_by_one = self._crashes.count_start()  # counted anew if telling fails: that harms nobody
             self._stored.add_new()
-            log.info("writing to %s as %s", self._settings.candles_folder, self.consumer)
+            log.info("writing to %s as %s", self._settings.data.store or self._settings.candles_folder, self.consumer)
 
     def start_over(self) -> None:
         """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""
@@ -259,7 +263,7 @@ class Writer:
         self._crashes.reset()
 
     def _keep_house(self, now: float) -> None:
-        claim_ms = int(self._settings.writer.claim_seconds * 1000)
+        claim_ms = int(self._settings.writing.claim_seconds * 1000)
         if self._claim_timer.ring(now) and self.batch.room and not self._one_by_one:
             claimed = self.reader.claim(claim_ms, self.batch.room)
             self._sources.note({entry.market for entry in claimed})

@@ -41,6 +41,10 @@ class SeriesLockedError(StoreError):
     """Another writer holds a series' lock; the same write may succeed in a moment."""
 
 
+class UnfitStoreError(StoreError):
+    """A store does not keep what writers rely on."""
+
+
 class VersionChangedError(StoreError):
     """Another writer has replaced what was read; read again, merge again, write again."""
 

@@ -25,6 +25,7 @@ from shared.settings.model import Settings
 from tests.support.commands import COMMAND, Run, Start
 from tests.support.disk import Disk
 from tests.support.refusing import Refusing
+from tests.support.s3 import S3
 from tests.support.servers import RealServer
 from tests.support.warm import Commands, is_possible
 
@@ -137,6 +138,21 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.start()
     yield server.url
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An object store for the whole session; tests keep apart by their buckets."""
+    with S3().running() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty place in an object store, which this process and those that it starts are led to."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3.new_bucket()
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def _of_market(
 ) -> Iterator[tuple[str, str]]:
     if state["groups"] and not state["producers"]:
         yield f"{market}:producer", f"no producer of {market} lives"
-    text = waits_too_long(market, state["stream"], settings.writer)
+    text = waits_too_long(market, state["stream"], settings.writing)
     if text is not None:
         yield f"{market}:unstored", text
     yield from ((f"{market}:{share}", share) for share in missing_shares({"markets": {market: state}}))

@@ -20,7 +20,7 @@ from candlewick.backfill.progress_display import progress_display
 from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging
 from consumer.storage.interface import Storage
-from consumer.storage.local import LocalStorage
+from consumer.storage.kinds import open_storage
 from consumer.storage.sources import SourceStore
 from shared.candle import Series
 from shared.errors import RestUnavailableError, SettingsError, StoreError
@@ -123,7 +123,7 @@ def candle_store(settings: Settings) -> Iterator[CandleStore]:
     """The settings' store, for a command that writes beside a running writer."""
     staging = Staging(settings.staging_folder)
     try:
-        yield CandleStore(LocalStorage(settings.data.folder, staging, _LOCK_SECONDS), _CACHE_BYTES)
+        yield CandleStore(open_storage(settings, staging, _LOCK_SECONDS), _CACHE_BYTES)
     finally:
         staging.close()
 

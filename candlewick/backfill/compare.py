@@ -90,7 +90,7 @@ async def _compare_all(
     if against != "rest":
         place = DEFAULT_ARCHIVE if against == "archive" else against
         archive = open_archive(place, settings.exchange, unverified=False)
-    dataset, found = Dataset.in_folder(settings.data.folder), []
+    dataset, found = Dataset.of(settings), []
     try:
         for audit in audits:
             comparison = Comparison(audit.series)

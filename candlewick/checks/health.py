@@ -86,5 +86,5 @@ def _troubles(found: Mapping[str, Any]) -> Iterator[str]:
 def _unstored(found: Mapping[str, Any], settings: Settings) -> Iterator[str]:
     """Streams whose oldest entry that is not stored has waited for too long."""
     for name, state in found["markets"].items():
-        if text := waits_too_long(name, state["stream"], settings.writer):
+        if text := waits_too_long(name, state["stream"], settings.writing):
             yield text

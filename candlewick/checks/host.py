@@ -15,8 +15,9 @@ from candlewick.checks.finding import Finding, bad, doubtful, well
 from candlewick.up.supervisor import check_sources
 from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.storage.durable import sync_folder, write_new
+from consumer.storage.layout import CANDLES
 from shared.candle import Series
-from shared.errors import SourceError
+from shared.errors import SourceError, StoreError, UnfitStoreError
 from shared.interval import DAY_MS
 from shared.market import Market
 from shared.process.locks import is_locked, try_lock
@@ -57,7 +58,27 @@ def _folder(settings: Settings) -> Iterator[Finding]:
         yield doubtful("data folder", f"{where} takes {seconds * 1000:.0f} ms to sync a file", remedy)
     else:
         yield well("data folder", f"{where} takes a file in {seconds * 1000:.1f} ms, synced, and keeps locks")
-    yield _room(settings, parent)
+    if settings.data.store:
+        yield _object_store(settings)
+    else:
+        yield _room(settings, parent)
+
+
+def _object_store(settings: Settings) -> Finding:
+    try:
+        from consumer.storage.object_store import ObjectStorage  # its library is an extra's
+
+        storage, began = ObjectStorage(settings.data.store), time.monotonic()
+        storage.list_folder(CANDLES)
+        asked = time.monotonic() - began
+        storage.check_conditions()
+    except ImportError as error:
+        return bad("store", f"its library is missing: {error}", "pip install 'candlewick[object-store]'")
+    except UnfitStoreError as error:
+        return bad("store", str(error), "use a store that has conditional writes, or a newer version of this one")
+    except StoreError as error:
+        return bad("store", str(error), "look at the URL, the bucket's rights, and the credentials in the environment")
+    return well("store", f"{storage.name} answers in {asked * 1000:.0f} ms, and keeps the conditions of writes")
 
 
 def _try_writing(parent: Path) -> float | None:
@@ -79,7 +100,7 @@ def _try_writing(parent: Path) -> float | None:
 
 def _room(settings: Settings, parent: Path) -> Finding:
     free = shutil.disk_usage(parent).free
-    rate = bytes_a_day(settings, files_of(Dataset.in_folder(settings.data.folder)))
+    rate = bytes_a_day(settings, files_of(Dataset.of(settings)))
     days = free / rate.nbytes if rate.nbytes else float("inf")
     a_day = f"{'' if rate.is_measured else 'about '}{_size(rate.nbytes)} a day"
     text = f"{_size(free)} free" + (f": {days:,.0f} days at {a_day}" if days < _MANY_DAYS else f"; {a_day}")

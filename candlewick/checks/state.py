@@ -64,11 +64,11 @@ def _producer(name: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _store(settings: Settings) -> dict[str, Any]:
-    dataset = Dataset.in_folder(settings.data.folder)
+    dataset = Dataset.of(settings)
     overview = [series_figures(dataset, series) for series in dataset.series()]
     return {
-        "folder": str(settings.candles_folder),
-        "exists": settings.candles_folder.is_dir(),
+        "folder": settings.data.store or str(settings.candles_folder),
+        "exists": bool(settings.data.store) or settings.candles_folder.is_dir(),
         "rows": sum(figures.rows for figures in overview),
         "bytes": sum(figures.size for figures in overview),
         "sources": {market.value: list(dataset.sources(market)) for market in Market},

@@ -60,7 +60,7 @@ def audit(
     if correct and against is None:
         raise SettingsError("--correct is about a comparison: name whose values are right with --against")
     settings, *_ = options.settings_and_flags(config, data, simulator=simulator, mix_sources=mix_sources)
-    dataset = Dataset.in_folder(settings.data.folder)
+    dataset = Dataset.of(settings)
     chosen = dataset.matching(market, symbols or (), interval)
     sources = {each: dataset.sources(each) for each in {series.market for series in chosen}}
     if repair or correct or against == "rest":

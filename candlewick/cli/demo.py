@@ -94,7 +94,7 @@ def _show(data: Path, config: Path | None) -> int:
     from consumer.storage.layout import series_folder
     from consumer.storage.table import to_arrow
 
-    settings = load_settings(config, {"data": {"folder": data}})
+    settings = load_settings(config, {"data": {"folder": data, "store": ""}})
     dataset = Dataset.in_folder(data)
     overview = [series_figures(dataset, series) for series in dataset.series()]
     print(f"\nRecorded in {settings.candles_folder}:")

@@ -39,12 +39,12 @@ def _complete(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 def _complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
     """Symbols that were recorded, of the market that stands before."""
+    from candlewick.recording.opening import recording_settings
     from consumer.dataset.dataset import Dataset
-    from shared.settings.load import load_settings
 
     try:
-        folder = ctx.params.get("data") or load_settings(ctx.params.get("config")).data.folder
-        series = Dataset.in_folder(Path(folder)).series(with_metadata=True)
+        settings = recording_settings(ctx.params.get("data"), None, ctx.params.get("config"))
+        series = Dataset.of(settings).series(with_metadata=True)
     except CandlewickError:
         return []
     market = ctx.params.get("market")
@@ -86,7 +86,9 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="Settings file; candlewick.toml by default.", show_default=False),
 ]
-Data = Annotated[Path | None, typer.Option("--data", "-d", help="Data folder.", show_default=False)]
+Data = Annotated[
+    Path | None, typer.Option("--data", "-d", help="Data folder, or an object store's URL.", show_default=False)
+]
 Broker = Annotated[
     str | None,
     typer.Option(
@@ -118,10 +120,10 @@ def settings_and_flags(
     A broker's URL may hold a password, so it goes by environment. Only an empty one goes by flag: it asks for the
     embedded broker, whatever the file says.
     """
+    from candlewick.recording.opening import given_store
     from shared.settings.load import load_settings
 
     given: Mapping[str, tuple[str, str, Any]] = {
-        "--data": ("data", "folder", data),
         "--broker": ("broker", "url", broker),
         "--simulator": ("exchange", "simulator", simulator),
         "--log-level": ("log", "level", log_level.upper() if log_level else None),
@@ -133,6 +135,9 @@ def settings_and_flags(
             values.setdefault(section, {})[key] = value
             if flag != "--broker" or not value:
                 flags += [flag, str(value)]
+    if data is not None:
+        values["data"] = given_store(data)
+        flags += ["--data", values["data"]["store"] or str(data)]
     if mix_sources:
         values.setdefault("exchange", {})["mix_sources"] = True
         flags.append("--mix-sources")

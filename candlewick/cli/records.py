@@ -217,13 +217,13 @@ def compact(
     from consumer.dataset.compact import compact as run
     from consumer.dataset.dataset import Dataset
     from consumer.storage.durable import Staging
-    from consumer.storage.local import LocalStorage
+    from consumer.storage.kinds import open_storage
 
     settings, *_ = options.settings_and_flags(config, data)
-    chosen = Dataset.in_folder(settings.data.folder).matching(market, symbols or (), interval)
+    chosen = Dataset.of(settings).matching(market, symbols or (), interval)
     staging = Staging(settings.staging_folder)
     try:
-        storage = LocalStorage(settings.data.folder, staging, settings.writer.lock_timeout_seconds)
+        storage = open_storage(settings, staging, settings.writer.lock_timeout_seconds)
         files, months, failures = run(storage, chosen)
     finally:
         staging.close()

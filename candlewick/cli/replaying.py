@@ -109,7 +109,7 @@ def _into_parquet(
     settings, *_ = options.settings_and_flags(config, data, broker)
     if into.resolve().is_relative_to(settings.data.folder.resolve()):
         raise SettingsError(f"{into} is in the data folder that is recorded to: replay into another one")
-    stored = Dataset.in_folder(settings.data.folder)
+    stored = Dataset.of(settings)
     with options.broker_connection(config, data, broker) as (client, keys):
         names = frozenset(symbol.upper() for symbol in symbols or ())
         done = run(client, keys, into, Selection(market, names, interval, start, end), stored)

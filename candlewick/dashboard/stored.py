@@ -49,7 +49,7 @@ class StoredSeries:
         self._rec = rec
         self._days = rec.settings.dashboard.days
         self._audience = audience
-        self._dataset = Dataset.in_folder(rec.settings.data.folder)
+        self._dataset = Dataset.of(rec.settings)
         self._rows: dict[Series, dict[str, Any]] = {}
         self._first_day_ms = 0
         self._stop = threading.Event()
@@ -100,7 +100,7 @@ class StoredSeries:
         rate = bytes_a_day(self._rec.settings, files)
         rows = {series: _named(series, files[series]) for series in files}
         self.totals = {
-            "folder": str(self._rec.settings.candles_folder),
+            "folder": self._rec.settings.data.store or str(self._rec.settings.candles_folder),
             "series": len(files),
             "bytes": sum(row["bytes"] for row in rows.values()),
             "bytes_a_day": rate.nbytes,

@@ -29,15 +29,15 @@ class StoredOnlyWarning(UserWarning):
 
 
 class Access:
-    """A data folder and its broker, as a reader has them. Safe to share between threads.
+    """A store and its broker, as a reader has them. Safe to share between threads.
 
     Attributes:
-        settings: where data folder and broker are.
+        settings: where both are.
     """
 
     def __init__(self, settings: Settings, *, stored_only: bool = False) -> None:
         self.settings = settings
-        self._dataset = Dataset.in_folder(settings.data.folder)
+        self._dataset = Dataset.of(settings)
         self._keys = Keys(settings.broker.prefix)
         self._stored_only = stored_only
         self._client: SyncClient | None = None
@@ -79,7 +79,7 @@ class Access:
         every = reader.series()
         if not every:
             self._dataset.check_exists()
-        return selection.of_those(every, str(self.settings.data.folder))
+        return selection.of_those(every, self.settings.store_name)
 
     def _reader(self, selection: Selection, *, stored_only: bool = False) -> JoinedReader:
         """The dataset, and what is published besides in the selection's markets; the broker is asked now."""
@@ -119,7 +119,7 @@ class Access:
         stored, published = self._dataset.sources(market), sources_of(client, self._keys, market)
         if stored and published and not set(stored) & set(published):
             raise SourceError(
-                f"{self.settings.data.folder} has candles of {market} from {' and '.join(stored)}, and "
+                f"{self.settings.store_name} has candles of {market} from {' and '.join(stored)}, and "
                 f"{broker_name(self.settings)} those from {' and '.join(published)}: this is another recording's broker"
             )
 

@@ -1,10 +1,25 @@
 """Which recording is meant: the settings of a data folder and of the broker that belongs to it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
+from shared.settings.types import STORE_SCHEMES
+
+
+def given_store(data: str | Path) -> dict[str, Any]:
+    """The settings of a data folder, or of an object store, as somebody named it; ``Path`` makes one slash of two."""
+    match = re.fullmatch(rf"({'|'.join(STORE_SCHEMES)}):/+(.*)", str(data))
+    return {"folder": Path(data), "store": ""} if match is None else {"store": f"{match[1]}://{match[2]}"}
+
+
+def _is_of(settings: Settings, given: dict[str, Any]) -> bool:
+    """Whether what was named is the settings' own."""
+    if given["store"]:
+        return bool(given["store"].rstrip("/") == settings.data.store)
+    return not settings.data.store and given["folder"].resolve() == settings.data.folder.resolve()
 
 
 def recording_settings(
@@ -21,7 +36,7 @@ def recording_settings(
     file = None if config is None else Path(config)
     settings, changes = load_settings(file), dict[str, dict[str, Any]]()
     if data is not None:
-        changes["data"] = {"folder": Path(data)}
-    if broker is not None or (data is not None and Path(data).resolve() != settings.data.folder.resolve()):
+        changes["data"] = given_store(data)
+    if broker is not None or (data is not None and not _is_of(settings, changes["data"])):
         changes["broker"] = {"url": broker or ""}
     return load_settings(file, changes)

@@ -51,7 +51,7 @@ class Recording(Again):
         each = [(market, sum(1 for one in series if one.market is market)) for market in Market]
         counts = ", ".join(f"{count} of {market}" for market, count in each if count)
         live = "stored candles only" if self._stored_only or self._has_warned else broker_name(self.settings)
-        return f"<Recording {self.settings.data.folder}: {counted(len(series), 'series', 'series')} ({counts}); {live}>"
+        return f"<Recording {self.settings.store_name}: {counted(len(series), 'series', 'series')} ({counts}); {live}>"
 
     def series(
         self,

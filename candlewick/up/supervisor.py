@@ -20,7 +20,7 @@ from candlewick.up.embedded import Reach
 from candlewick.up.pid_file import PidFile
 from candlewick.up.restarts import Restarts
 from candlewick.up.serving import end_process
-from consumer.storage.local import LocalStorage
+from consumer.storage.kinds import open_storage
 from consumer.storage.sources import SourceStore
 from shared.broker.address import broker_name
 from shared.errors import BrokerError, SettingsError, StoreError
@@ -48,7 +48,7 @@ _WHY = {
 
 def check_sources(settings: Settings) -> None:
     """Whether what is recorded may go into the data folder. SourceError when that has candles of another exchange."""
-    store, exchange = SourceStore(LocalStorage(settings.data.folder)), settings.exchange
+    store, exchange = SourceStore(open_storage(settings)), settings.exchange
     for market in Market:
         if settings.groups(market):
             try:

@@ -1,4 +1,4 @@
-"""Closed months: many small partitions become one, when the user asks for it. On local storage alone.
+"""Closed months: many small partitions become one, when the user asks for it.
 
 Hour and day files of a month that is over are joined into the month's file. A reader must always see one or the other,
 which two renames cannot promise. So a whole new folder is prepared beside the dataset (hard links to what stays, the
@@ -25,6 +25,7 @@ from typing import NamedTuple
 from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.storage.codec import encode
 from consumer.storage.durable import sync_folder, write_new
+from consumer.storage.interface import Storage
 from consumer.storage.layout import SUFFIX, Period, candles_key, partition_name, period_of
 from consumer.storage.local import LocalStorage, LockedFolder
 from consumer.storage.table import concatenate
@@ -50,12 +51,12 @@ class Compacted(NamedTuple):
     failures: list[str]
 
 
-def compact(storage: LocalStorage, series: Iterable[Series]) -> Compacted:
+def compact(storage: Storage, series: Iterable[Series]) -> Compacted:
     """Join what is over of these series. What stands in the way of one month bars no other.
 
     StoreError when folders cannot be swapped here. Months that were joined before stay joined.
     """
-    dataset, files, old_folders, failures = Dataset(storage), 0, list[Path](), list[str]()
+    dataset, files, joined_months, old_folders, failures = Dataset(storage), 0, 0, list[Path](), list[str]()
     try:
         for chosen in series:
             try:
@@ -65,11 +66,12 @@ def compact(storage: LocalStorage, series: Iterable[Series]) -> Compacted:
                 continue
             for month in months:
                 try:
-                    joined, old = join_month(storage, chosen, month)
+                    joined, old = _join(storage, chosen, month)
                 except StoreError as error:
                     failures.append(f"{chosen}, {month}: {error}")
                     continue
                 files += joined
+                joined_months += joined > 0
                 old_folders += [old] if old else []
     except OSError as error:
         raise StoreError(f"months cannot be joined here: {error}") from error
@@ -78,7 +80,7 @@ def compact(storage: LocalStorage, series: Iterable[Series]) -> Compacted:
             time.sleep(_OLD_SECONDS)
         for old in old_folders:
             shutil.rmtree(old, ignore_errors=True)
-    return Compacted(files, len(old_folders), failures)
+    return Compacted(files, joined_months, failures)
 
 
 def closed_months(dataset: Dataset, series: Series) -> list[str]:
@@ -100,6 +102,18 @@ def closed_months(dataset: Dataset, series: Series) -> list[str]:
         if part.span.end_ms <= closed_before
     }
     return sorted({month for name, month in months.items() if name != month})
+
+
+def _join(storage: Storage, series: Series, month: str) -> tuple[int, Path | None]:
+    """Join a month in the way of its storage: how many files, and a folder that is to be removed in a moment."""
+    if isinstance(storage, LocalStorage):
+        return join_month(storage, series, month)
+    from consumer.dataset.compact_objects import join_objects  # its library is an extra's
+    from consumer.storage.object_store import ObjectStorage
+
+    if not isinstance(storage, ObjectStorage):
+        raise StoreError(f"{storage.name} is no storage in which months are joined")
+    return join_objects(storage, series, month), None
 
 
 def join_month(storage: LocalStorage, series: Series, month: str) -> tuple[int, Path | None]:

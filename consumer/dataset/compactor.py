@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from consumer.dataset.compact import compact
 from consumer.dataset.dataset import Dataset
-from consumer.storage.local import LocalStorage
+from consumer.storage.interface import Storage
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.process.once import SayOnce
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class Compactor:
     """Joins closed months in a thread of its own. What cannot be joined is said once, and tried again the next time."""
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="compact")
         self._running: Future[None] | None = None

@@ -15,6 +15,7 @@ import pyarrow as pa
 from consumer.dataset.series_filter import SeriesFilter
 from consumer.storage.codec import read_partition, read_table, read_tables
 from consumer.storage.interface import Storage
+from consumer.storage.kinds import open_storage
 from consumer.storage.layout import CANDLES, METADATA, METADATA_SUFFIX, candles_key, partition_span, series_of_folder
 from consumer.storage.local import LocalStorage
 from consumer.storage.metadata import MetadataStore, SeriesMetadata
@@ -34,6 +35,7 @@ from shared.candle import Series
 from shared.errors import StoreError
 from shared.interval import Interval
 from shared.market import Market
+from shared.settings.model import Settings
 from shared.source import Sources
 from shared.spans import Span
 
@@ -64,6 +66,11 @@ class Dataset:
         self.storage = storage
         self._metadata = MetadataStore(storage)
         self._sources = SourceStore(storage)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Dataset":
+        """The dataset of these settings, for reading."""
+        return cls(open_storage(settings))
 
     @classmethod
     def in_folder(cls, data: Path) -> "Dataset":

@@ -18,6 +18,7 @@ from consumer.storage.layout import Period, candles_key, partition_name, partiti
 from consumer.storage.table import EMPTY, Merged, Rows, merge, override, rows_from_candles
 from shared.candle import Candle, Series
 from shared.errors import DamagedFileError, InternalStoreError, SeriesLockedError, StoreError, VersionChangedError
+from shared.interval import Interval
 from shared.process.once import SayOnce
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class CandleStore:
             new = job.make_rows()
             job.conflicts.extend(new.conflicts)
             for key, conditions, part in self._partitions(job.series, new.rows):
-                version, stored = self._read(key)
+                version, stored = self._read(key, job.series.interval)
                 merged = job.merge(stored, part)
                 job.conflicts.extend(merged.conflicts)
                 content = encode(merged.rows, job.series.interval) if merged.changed else None
@@ -143,7 +144,7 @@ class CandleStore:
                 if change.key in job.rows:
                     self._cache.put(change.key, version, job.rows[change.key])
 
-    def _read(self, key: str) -> tuple[Version, Rows]:
+    def _read(self, key: str, interval: Interval) -> tuple[Version, Rows]:
         """Version and rows of one partition, from memory if they are what was written last; none where there is none.
 
         One that is damaged or not ours is quarantined, if that may be; then there is none.
@@ -163,8 +164,7 @@ class CandleStore:
         except DamagedFileError as error:
             if not self._quarantines:
                 raise
-            self.storage.quarantine(key, version, str(error))
-            return NO_VERSION, EMPTY
+            return self.storage.quarantine(key, version, str(error), encode(EMPTY, interval)), EMPTY
         return version, found.rows
 
     def _check_span(self, key: str, rows: Rows) -> None:

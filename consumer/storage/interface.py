@@ -63,6 +63,9 @@ class Storage(Protocol):
     name: str
     """What it is called in messages, such as the folder's path."""
 
+    def check_root(self) -> None:
+        """StoreError when it is not the one any more that it was when writing began."""
+
     def list_folder(self, folder: str) -> Folder:
         """What lies directly in a folder; nothing where there is none."""
 
@@ -93,13 +96,16 @@ class Storage(Protocol):
 
         Returns:
             For each group the versions that its keys have now, or why nothing of it may be relied on:
-            VersionChangedError when one of its versions does not hold (then none of its keys was changed),
-            SeriesLockedError when another writer holds the folder, StoreError when the storage refuses.
+            VersionChangedError when one of its versions does not hold (then none of its keys was changed; in an object
+            store, if that changed in this very moment, some may have been), SeriesLockedError when another writer
+            holds the folder, StoreError when the storage refuses.
         """
 
-    def quarantine(self, key: str, version: Version, reason: str) -> None:
+    def quarantine(self, key: str, version: Version, reason: str, instead: bytes) -> Version:
         """Move what is damaged away, if it is still what was read: never overwritten, never deleted, named in the log.
 
+        A storage that cannot move leaves a copy, and ``instead`` in its place: content that holds nothing. Returns the
+        version of that; NO_VERSION where nothing is left, or somebody else was faster and what is there is not known.
         SeriesLockedError when another writer holds the folder.
         """
 

@@ -80,12 +80,11 @@ class LocalStorage:
         self._quarantine = Quarantine(self.data)
         self._folders: dict[str, DurableFolders] = {}
 
-    def check_root(self) -> None:
-        """StoreError when the data folder is not the one any more that it was when writing began."""
+    def check_root(self) -> None:  # noqa: D102 # as the interface says, here and below
         if self._root is not None:
             self._root.check()
 
-    def list_folder(self, folder: str) -> Folder:  # noqa: D102 # as the interface says, here and below
+    def list_folder(self, folder: str) -> Folder:  # noqa: D102
         path = self._path(folder)
         for _ in range(_LIST_TRIES):
             try:
@@ -160,12 +159,13 @@ class LocalStorage:
             finally:
                 os.close(fd)
 
-    def quarantine(self, key: str, version: Version, reason: str) -> None:  # noqa: D102
+    def quarantine(self, key: str, version: Version, reason: str, instead: bytes) -> Version:  # noqa: ARG002, D102
         path = self._path(key)
         try:
             with self.locked(key.rpartition("/")[0]):
                 if self.version(key) == version:
                     self._quarantine.move(path, reason)
+                return NO_VERSION
         except OSError as error:
             raise StoreError(f"{path} cannot be quarantined: {error}") from error
 

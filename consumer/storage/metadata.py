@@ -151,8 +151,8 @@ class MetadataStore:
         except DamagedFileError as error:
             if not self._quarantines:
                 raise
-            self.storage.quarantine(key, self.storage.version(key), str(error))
-            version, metadata = NO_VERSION, SeriesMetadata()
+            metadata = SeriesMetadata()
+            version = self.storage.quarantine(key, self.storage.version(key), str(error), _encode(metadata))
         before = _encode(metadata)
         for fact in facts:
             metadata.merge(fact)

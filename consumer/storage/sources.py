@@ -48,8 +48,7 @@ class SourceStore:
             wanted = tuple(dict.fromkeys((*known, *sources)))
             if wanted == known and version is not NO_VERSION:
                 return
-            content = orjson.dumps({"sources": wanted}, option=orjson.OPT_APPEND_NEWLINE)
-            (result,) = self._storage.replace([[Change(sources_key(market), version, content)]])
+            (result,) = self._storage.replace([[Change(sources_key(market), version, _encode(wanted))]])
             if not isinstance(result, VersionChangedError):
                 break
         if isinstance(result, StoreError):
@@ -67,8 +66,11 @@ class SourceStore:
             reason = f"{self._storage.name}/{key} does not name sources: {error}"
             if not self._quarantines:
                 raise DamagedFileError(reason) from None
-            self._storage.quarantine(key, found.version, reason)
-            return NO_VERSION, ()
+            return self._storage.quarantine(key, found.version, reason, _encode(())), ()
+
+
+def _encode(sources: Sources) -> bytes:
+    return orjson.dumps({"sources": sources}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _decode(content: bytes) -> Sources:

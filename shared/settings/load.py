@@ -90,8 +90,10 @@ def _refuse_unknown_variables() -> None:
     accepted = known.union(variables(with_former=True))
     unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in accepted)
     if unknown:
-        short = {name.removeprefix(ENV_PREFIX): name for name in known}
-        near = get_close_matches(unknown[0].removeprefix(ENV_PREFIX), short, n=1, cutoff=0.45)
+        short = {name.removeprefix(ENV_PREFIX): name for name in [*variables(), CONFIG_ENV]}
+        typed = unknown[0].removeprefix(ENV_PREFIX)
+        near = [name for name in short if name.startswith(f"{typed}_")]  # a section's name: its first key
+        near = near or get_close_matches(typed, short, n=1, cutoff=0.45)
         hint = f"did you mean {short[near[0]]}?" if near else "`candlewick settings` lists those that are"
         raise SettingsError(f"environment variable {unknown[0]} is not a setting; {hint}")
 

@@ -127,6 +127,21 @@ class Settings(BaseSettings):
         return f"{' and '.join(whats)} of {', '.join(markets)}"
 
     @property
+    def writing(self) -> WriterSettings:
+        """How the writer turns entries into files of the store that there is: an object store is written to seldom."""
+        if not self.data.store:
+            return self.writer
+        seconds = self.data.store_flush_seconds
+        claim_seconds = max(self.writer.claim_seconds, 2 * seconds)
+        pace = {"flush_seconds": seconds, "flush_max_seconds": 1.5 * seconds, "claim_seconds": claim_seconds}
+        return self.writer.model_copy(update=pace)
+
+    @property
+    def store_name(self) -> str:
+        """Where candles are, for people: an object store's URL, or the data folder."""
+        return self.data.store or str(self.data.folder)
+
+    @property
     def candles_folder(self) -> Path:
         """Root of the dataset: finished Parquet files and nothing else."""
         return self.data.folder / "candles"

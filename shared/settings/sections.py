@@ -18,6 +18,7 @@ from shared.settings.types import (
     ProxyAddress,
     RestAddresses,
     Seconds,
+    StoreAddress,
     SymbolPattern,
     Umask,
     WebSocketAddresses,
@@ -48,6 +49,12 @@ class DataSettings(Section):
     """Where files live."""
 
     folder: Path = Field(Path("data"), description="folder of the dataset and of the embedded broker")
+    store: StoreAddress = Field(
+        "", description="s3://, gs:// or az:// URL of an object store for the candles; empty: the folder"
+    )
+    store_flush_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        900.0, description="pause between flushes to an object store, where each costs a request; reads join the stream"
+    )
     file_umask: Umask = Field(
         "", description="umask of what is stored: 027 lets the group read, 077 nobody else; empty: the process's own"
     )

@@ -39,6 +39,7 @@ def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False)
     return text.rstrip("/")
 
 
+STORE_SCHEMES = ("s3", "gs", "az")
 SENTINEL_SCHEMES = ("sentinel", "sentinels")
 SENTINEL_PORT = 26379
 _BROKER_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
@@ -132,6 +133,15 @@ def duration_ms(text: str) -> int:
     return int(match[1]) * UNIT_MS[match[2]]
 
 
+def _store_address(text: str) -> str:
+    if not text:
+        return text
+    parts = urlsplit(text)
+    if parts.scheme not in STORE_SCHEMES or not parts.hostname or parts.query or "@" in parts.netloc:
+        raise ValueError("an object store is s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH, without a key")
+    return text.rstrip("/")
+
+
 Umask = Annotated[str, AfterValidator(_umask)]
 ProxyAddress = Annotated[str, AfterValidator(checked_proxy)]
 SymbolPattern = Annotated[str, AfterValidator(_pattern)]
@@ -141,6 +151,7 @@ RestAddresses = Annotated[str, BeforeValidator(_joined), AfterValidator(partial(
 """Several addresses, given as a list or separated by commas."""
 
 OptionalRestAddress = Annotated[str, AfterValidator(partial(_address, ("http", "https"), may_be_empty=True))]
+StoreAddress = Annotated[str, AfterValidator(_store_address)]
 BrokerAddress = Annotated[str, AfterValidator(_broker_address)]
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 

@@ -59,7 +59,11 @@ class MemoryStorage:
         with self._mutex:
             return [self._replace(changes) for changes in groups]
 
-    def quarantine(self, key: str, version: Version, reason: str) -> None:
+    def check_root(self) -> None:
+        pass
+
+    def quarantine(self, key: str, version: Version, reason: str, instead: bytes) -> Version:
+        del instead
         with self._mutex:
             content = self._files.get(key)
             if content is not None and content.version == version:
@@ -67,6 +71,7 @@ class MemoryStorage:
                 self._aside[mark] = self._files.pop(key).content
                 self._waiting.append(Damaged(key, mark))
                 log.error("%s; moved to %s", reason, mark)
+            return NO_VERSION
 
     def damaged(self) -> list[Damaged]:
         return list(self._waiting)

@@ -16,6 +16,8 @@ FOLDER = "candles/market=spot/interval=1m/symbol=币安人生USDT"
 KEY, OTHER = f"{FOLDER}/2024-06-30.parquet", f"{FOLDER}/2024-07-01.parquet"
 ELSEWHERE = "ledger/market=spot/interval=1m/symbol=BTCUSDT.json"
 
+NOTHING = b"content that holds nothing"
+
 KEYS = st.sampled_from([KEY, OTHER, ELSEWHERE])
 
 
@@ -128,8 +130,9 @@ class StorageTests:
         assert content_of(storage, KEY) == b"100"
 
     def test_what_is_quarantined_is_gone_and_remembered_until_it_is_refilled(self, storage: Storage) -> None:
-        storage.quarantine(KEY, put(storage, KEY, b"damaged"), "it is damaged")
-        assert storage.read(KEY) is None
+        version = storage.quarantine(KEY, put(storage, KEY, b"damaged"), "it is damaged", NOTHING)
+        assert content_of(storage, KEY) in (None, NOTHING)
+        assert storage.version(KEY) == version
         (damaged,) = storage.damaged()
         assert damaged.key == KEY
         put(storage, KEY, b"refilled")
@@ -140,13 +143,13 @@ class StorageTests:
     def test_what_somebody_has_mended_meanwhile_is_not_quarantined(self, storage: Storage) -> None:
         old = put(storage, KEY, b"damaged")
         put(storage, KEY, b"mended")
-        storage.quarantine(KEY, old, "it was damaged")
+        storage.quarantine(KEY, old, "it was damaged", NOTHING)
         assert content_of(storage, KEY) == b"mended"
         assert storage.damaged() == []
 
     def test_a_second_damage_is_remembered_beside_the_first(self, storage: Storage) -> None:
         for content in (b"first", b"second"):
-            storage.quarantine(KEY, put(storage, KEY, content), "it is damaged")
+            storage.quarantine(KEY, put(storage, KEY, content), "it is damaged", NOTHING)
         first, second = storage.damaged()
         assert first.key == second.key == KEY
         storage.refilled(first)

@@ -34,7 +34,7 @@ def test_status_and_health_show_what_lives(
     (row,) = (line.split() for line in lines if line.startswith("spot  ") and " of 1" in line)
     assert row[:5] == ["spot", "4", "1", "of", "1"]
     assert f"spot: simulated {address}" in lines
-    assert any("candles written" in line for line in lines)
+    assert any(line.startswith("writer  ") and " written, " in line for line in lines)
     assert candlewick("health", "spot").stdout == "well\n"
     again = candlewick("up")
     assert again.returncode == 2

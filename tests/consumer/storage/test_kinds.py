@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 
 from consumer.storage.durable import Staging
 from consumer.storage.interface import Storage
 from consumer.storage.local import LocalStorage
+from consumer.storage.object_store import ObjectStorage
 from tests.support.memory_storage import MemoryStorage
 from tests.support.storage_tests import StorageTests
 
@@ -25,3 +27,15 @@ class TestMemoryStorage(StorageTests):
     @pytest.fixture
     def storage(self) -> Storage:
         return MemoryStorage()
+
+
+class TestObjectStorageInMemory(StorageTests):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return ObjectStorage("memory://", MemoryStore())
+
+
+class TestObjectStorageOnS3(StorageTests):
+    @pytest.fixture
+    def storage(self, bucket: str) -> Storage:
+        return ObjectStorage(bucket)
