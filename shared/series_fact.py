@@ -17,6 +17,9 @@ from shared.candle import Series
 BEFORE_ITS_FIRST = "before its first candle"
 """Reason of an absence that tells how much of a history, or of a listing's first minute, the exchange never had."""
 
+NOT_AT_THE_EXCHANGE = "the exchange was asked and does not have it"
+"""Why any other candle is absent."""
+
 
 class FactKind(StrEnum):
     """What a fact tells."""

@@ -30,6 +30,7 @@ _COMMANDS = (  # in the order of help: panel, module, commands
     (_SEEING, "replaying", ("replay",)),
     (_SEEING, "exporting", ("export",)),
     (_SEEING, "records", ("compact",)),
+    (_SEEING, "sealing", ("seal", "verify")),
     (_MENDING, "history", ("backfill",)),
     (_MENDING, "dead_letters", ("dead-letters",)),
     (_EXCHANGE, "exchange", ("watch", "parse", "simulate", "demo")),

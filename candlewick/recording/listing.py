@@ -13,6 +13,7 @@ from consumer.dataset.survey import Surveyed, survey
 from shared.candle import Series
 from shared.coverage import Grid
 from shared.market import Market
+from shared.series_fact import NOT_AT_THE_EXCHANGE
 from shared.settings.sections import RepairSettings
 from shared.source import shown
 from shared.spans import Span
@@ -49,7 +50,7 @@ MISSING, DUE, ABSENT = "missing", "due", "absent"
 _REASONS = {
     MISSING: "recorded, ended and not here: `candlewick audit --repair` fetches it",
     DUE: "it may still be on its way",
-    ABSENT: "the exchange was asked and does not have it",
+    ABSENT: NOT_AT_THE_EXCHANGE,
 }
 
 

@@ -162,6 +162,8 @@ def _expected(interval: Interval, metadata: SeriesMetadata, edges: Span | None, 
     if not begins:
         return None
     coverage = Coverage(interval, min(begins))
+    if edges is not None:
+        coverage.move_grid(edges.begin_ms)
     end_ms = edges.end_ms if edges else coverage.begin_ms
     if metadata.end_ms is not None:
         end_ms = metadata.end_ms

@@ -21,8 +21,12 @@ from typing import Any, Self
 _BEFORE_PYTHON = ("PYTHON", "LC_", "LANG", "TERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PATH", "HOME", "TZ")
 _IMPORTED = (
     *(f"candlewick.cli.{name}" for name in ("main", "processes", "audit", "history", "records", "export", "exporting")),
-    *(f"candlewick.cli.{name}" for name in ("dead_letters", "replaying", "following", "status", "symbols", "plotting")),
+    *(
+        f"candlewick.cli.{name}"
+        for name in ("dead_letters", "replaying", "following", "status", "symbols", "plotting", "sealing")
+    ),
     *("candlewick.backfill.backfill", "candlewick.checks.state", "candlewick.recording.recording", "consumer.writer"),
+    *("candlewick.sealing.seal", "candlewick.sealing.verify", "candlewick.sealing.plan"),
     *("consumer.dataset.audit", "consumer.dataset.compact", "consumer.recovery.replay", "producers.producer"),
     *("pandas", "pyarrow.parquet", "httpx", "redis", "uvloop", "rich.progress"),
 )

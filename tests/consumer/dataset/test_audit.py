@@ -162,6 +162,16 @@ def test_every_interval_has_its_own_grid(store: DataFolder, interval: Interval) 
     assert [gap.begin_ms for gap in found.gaps] == [interval.end(opens[5]), interval.end(opens[26])]
 
 
+def test_3d_candles_are_counted_from_those_that_are_stored_whatever_day_recording_began(store: DataFolder) -> None:
+    series = BTC._replace(interval=Interval.D3)
+    began = Interval.D3.floor(JUNE_30)
+    fill(store, series, began + DAY_MS, 40, without=(7,))
+    found = audited(store, series, noted((FactKind.BEGAN, began, began)), began, began + 100 * DAY_MS)
+    assert [part.begin_ms for part in found.parts] == [began + DAY_MS]
+    assert (found.tally.expected, found.tally.missing) == (33, 1)
+    assert [gap.begin_ms for gap in found.gaps] == [began + 22 * DAY_MS]
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
