@@ -37,7 +37,7 @@ def seal(
     ] = None,
     into: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to. By default the data folder's sealed.", show_default=False),
+        typer.Option(metavar="DIR|URL", help="Where to. By default the data folder's sealed.", show_default=False),
     ] = None,
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Although candles are missing; the manifest names them.")
@@ -50,7 +50,7 @@ def seal(
     Leaves with 1 when a series could not be sealed, or what is recorded differs from what was sealed.
     """
     from candlewick import __version__
-    from candlewick.sealing.place import LocalPlace
+    from candlewick.sealing.place import place_of
     from candlewick.sealing.plan import plan_all, plan_month
     from candlewick.sealing.seal import Sealing
     from consumer.dataset.dataset import Dataset
@@ -58,7 +58,7 @@ def seal(
     from shared.errors import StoreError
 
     settings, *_ = options.settings_and_flags(config, data)
-    dataset = Dataset.in_folder(settings.data.folder)
+    dataset = Dataset.of(settings)
     chosen = dataset.matching(market, symbols or (), interval)
     plan = plan_all(dataset, chosen) if month is None else plan_month(dataset, chosen, month)
     if not plan.months:
@@ -67,7 +67,7 @@ def seal(
     folder = into or settings.data.folder / _SEALED
     if folder.resolve().is_relative_to((settings.data.folder / CANDLES).resolve()):
         raise StoreError(f"{folder} is among what is recorded: seal into a folder of its own")
-    place = LocalPlace(folder)
+    place = place_of(folder)
     failures = [f"not sealed: {series}, {month}: {reason}" for series, reason in plan.too_early.items()]
     print("".join(f"{failure}\n" for failure in failures), end="", file=sys.stderr)
     new, before, failed = 0, 0, len(failures)
@@ -79,7 +79,7 @@ def seal(
             before += sum(step.sealed is not None and not step.is_new for step in steps or ())
             failed += 1 if steps is None else sum(bool(step.trouble) for step in steps)
     if month is not None and not new + before + failed:
-        raise StoreError(f"nothing was recorded of {month} in {settings.data.folder}")
+        raise StoreError(f"nothing was recorded of {month} in {settings.store_name}")
     print(f"{counted(new, 'file')} sealed in {place.name}" + (f", {before:,} sealed before" if before else ""))
     raise typer.Exit(1 if failed else 0)
 
@@ -116,7 +116,9 @@ def _sealed(sealing: "Sealing", month: str, series: "list[Series]") -> "list[Ste
 def verify(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="Sealed months. By default the data folder's sealed.", show_default=False),
+        typer.Argument(
+            metavar="DIR|URL", help="Sealed months. By default the data folder's sealed.", show_default=False
+        ),
     ] = None,
     config: options.Config = None,
     data: options.Data = None,
@@ -125,16 +127,16 @@ def verify(
 
     Leaves with 1 when anything was changed, is gone or is there besides.
     """
-    from candlewick.sealing.place import LocalPlace
+    from candlewick.sealing.place import place_of
     from candlewick.sealing.verify import verify as run
     from shared.errors import StoreError
 
     if folder is None:
         settings, *_ = options.settings_and_flags(config, data)
         folder = settings.data.folder / _SEALED
-    place = LocalPlace(folder)
+    place = place_of(folder)
     if not place.exists:
-        raise StoreError(f"nothing was sealed in {folder}")
+        raise StoreError(f"nothing was sealed in {place.name}")
     with _progress("verifying") as advance:
         found = run(place, advance)
     for key, problems in sorted(found.problems.items()):

@@ -12,9 +12,11 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from candlewick.recording.opening import given_store
 from candlewick.sealing.manifest import MANIFESTS
 from consumer.storage.durable import DurableFolders, make_folders, open_folder, sync_folder, write_new
 from consumer.storage.layout import CANDLES
@@ -24,17 +26,42 @@ from shared.process.locks import try_lock
 _STAGING = "staging"
 
 
+def place_of(name: Path) -> "Place":
+    """The place that somebody named: a folder, or an object store by URL.
+
+    StoreError when the URL cannot be used, or the extra that object stores need is not installed.
+    """
+    url = given_store(name)["store"]
+    if not url:
+        return LocalPlace(name)
+    try:
+        from candlewick.sealing.object_place import ObjectPlace
+    except ImportError as error:
+        raise StoreError(f"{url} needs `pip install 'candlewick[object-store]'`: {error}") from None
+    return ObjectPlace(url)
+
+
 class Place(Protocol):
     """A kind of place. A key is a path below it. Every method raises StoreError when the place refuses."""
 
     name: str
     """What it is called in messages, such as the folder's path."""
 
+    @property
+    def exists(self) -> bool:
+        """Whether somebody has begun to seal here."""
+
+    def held_for_sealing(self) -> AbstractContextManager[None]:
+        """Hold the place against others who seal, as far as its kind can.
+
+        StoreError when one is at work there, or when it holds a recording, whose files must not be overwritten.
+        """
+
     def put(self, files: Iterable[tuple[str, bytes]]) -> None:
         """Put bytes under keys; what is there is replaced. When this returns, a power cut takes none of it.
 
-        Files are taken one at a time, and none can be seen before the last one was taken. A reader of a key finds the
-        old bytes or the new ones, and never a part.
+        Files are taken one at a time, and in a folder none can be seen before the last one was taken. A reader of a key
+        finds the old bytes or the new ones, and never a part.
         """
 
     def get(self, key: str) -> bytes | None:
@@ -52,16 +79,11 @@ class LocalPlace:
         self._folder = folder.absolute()
 
     @property
-    def exists(self) -> bool:
-        """Whether somebody has begun to seal here."""
+    def exists(self) -> bool:  # noqa: D102
         return (self._folder / MANIFESTS).is_dir()
 
     @contextlib.contextmanager
-    def held_for_sealing(self) -> Iterator[None]:
-        """Hold the folder, made if need be, against other processes that seal.
-
-        StoreError when one is at work there, or when it holds a recording, whose files must not be overwritten.
-        """
+    def held_for_sealing(self) -> Iterator[None]:  # noqa: D102
         with contextlib.ExitStack() as stack:
             try:
                 make_folders(self._folder)

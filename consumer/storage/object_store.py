@@ -151,13 +151,17 @@ class ObjectStorage:
         return result[0]
 
     def damaged(self) -> list[Damaged]:  # noqa: D102
-        with self._errors(_ASIDE):
-            pages: Iterable[Any] = obstore.list(self._store, _ASIDE)
-            marks = sorted(one["path"] for page in pages for one in page if one["path"].endswith(_MARK))
+        marks = [key for key in self.keys(_ASIDE) if key.endswith(_MARK)]
         return [Damaged(mark.removeprefix(f"{_ASIDE}/").rpartition("~")[0], mark.removesuffix(_MARK)) for mark in marks]
 
     def refilled(self, damaged: Damaged) -> None:  # noqa: D102
         self.remove([f"{damaged.mark}{_MARK}"])
+
+    def keys(self, folder: str) -> list[str]:
+        """Every key below a folder, however deep, sorted; below all where that is empty."""
+        with self._errors(folder):
+            pages: Iterable[Any] = obstore.list(self._store, folder or None)
+            return sorted(one["path"] for page in pages for one in page)
 
     def remove(self, keys: Sequence[str]) -> None:
         """Delete objects of which the caller knows that nobody changes them; those that are gone are no error."""

@@ -61,7 +61,7 @@ def damaged_partition(store: DataFolder) -> str:
 
 def quarantined_partition(store: DataFolder) -> str:
     key = candles_key(HOURS, "2024-06.parquet")
-    store.local.quarantine(key, store.local.version(key), "it is damaged")
+    store.local.quarantine(key, store.local.version(key), "it is damaged", b"")
     return "2024-06.parquet is in quarantine, and not refilled yet"
 
 
