@@ -120,8 +120,7 @@ def settings_and_flags(
     A broker's URL may hold a password, so it goes by environment. Only an empty one goes by flag: it asks for the
     embedded broker, whatever the file says.
     """
-    from candlewick.recording.opening import given_store
-    from shared.settings.load import load_settings
+    from shared.settings.load import given_store, load_settings
 
     given: Mapping[str, tuple[str, str, Any]] = {
         "--broker": ("broker", "url", broker),

@@ -1,18 +1,10 @@
 """Which recording is meant: the settings of a data folder and of the broker that belongs to it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-from shared.settings.load import load_settings
+from shared.settings.load import given_store, load_settings
 from shared.settings.model import Settings
-from shared.settings.types import STORE_SCHEMES
-
-
-def given_store(data: str | Path) -> dict[str, Any]:
-    """The settings of a data folder, or of an object store, as somebody named it; ``Path`` makes one slash of two."""
-    match = re.fullmatch(rf"({'|'.join(STORE_SCHEMES)}):/+(.*)", str(data))
-    return {"folder": Path(data), "store": ""} if match is None else {"store": f"{match[1]}://{match[2]}"}
 
 
 def _is_of(settings: Settings, given: dict[str, Any]) -> bool:

@@ -16,12 +16,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from candlewick.recording.opening import given_store
 from candlewick.sealing.manifest import MANIFESTS
 from consumer.storage.durable import DurableFolders, make_folders, open_folder, sync_folder, write_new
 from consumer.storage.layout import CANDLES
 from shared.errors import StoreError
 from shared.process.locks import try_lock
+from shared.settings.load import given_store
 
 _STAGING = "staging"
 

@@ -6,6 +6,7 @@ key, as in ``CANDLEWICK_BROKER_URL``; ``CANDLEWICK_RECORD`` takes JSON), the set
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from shared.errors import SettingsError
 from shared.settings.model import ENV_PREFIX, Settings
 from shared.settings.sections import RecordGroup, Section
-from shared.settings.types import without_secrets
+from shared.settings.types import STORE_SCHEMES, without_secrets
 from shared.text import without_passwords
 
 DEFAULT_FILE = Path("candlewick.toml")
@@ -83,6 +84,12 @@ def _read_toml(file: Path, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"settings file {file} cannot be read: {error}") from None
+
+
+def given_store(data: str | Path) -> dict[str, Any]:
+    """The settings of a data folder, or of an object store, as somebody named it; ``Path`` makes one slash of two."""
+    match = re.fullmatch(rf"({'|'.join(STORE_SCHEMES)}):/+(.*)", str(data))
+    return {"folder": Path(data), "store": ""} if match is None else {"store": f"{match[1]}://{match[2]}"}
 
 
 def _refuse_unknown_variables() -> None:
