@@ -10,13 +10,14 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from candlewick.backfill.archives import Archive, open_archive
 from candlewick.backfill.filling import Display, Filled, Filling, Tools
 from candlewick.backfill.patient_rest import PatientRest
-from candlewick.backfill.progress_display import progress_display
+from candlewick.backfill.progress_display import QUIET, progress_display
+from candlewick.parallel.over_workers import over_workers
 from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging
 from consumer.storage.interface import Storage
@@ -78,22 +79,44 @@ def make_order(
     return Order(tuple(series), from_ms, to_ms, archive, unverified)
 
 
-def backfill(settings: Settings, order: Order) -> int:
+def backfill(settings: Settings, order: Order, workers: int | None = None, dask: str | None = None) -> int:
     """Fetch what is missing, and print a line a series. CandlewickError when the order cannot be carried out as it is.
 
-    The exit code is 0 when every candle of the spans is stored, absent, or was never to be had; else 1.
+    With ``workers``, or a scheduler's address, several processes share the series (``candlewick.parallel``). The exit
+    code is 0 when every candle of the spans is stored, absent, or was never to be had; else 1.
     """
-    archive = None
-    if order.archive is not None:
-        archive = open_archive(order.archive, settings.exchange, unverified=order.unverified)
-    with candle_store(settings) as candles, progress_display(sys.stderr) as display:
-        results = asyncio.run(_fill_all(settings, order, candles, archive, display))
+    if workers is None and dask is None:
+        with progress_display(sys.stderr) as display:
+            results = fill(settings, order, display)
+    else:
+        results = _fill_over_workers(settings, order, workers, dask)
     for result in results:
         print(summary(result) if isinstance(result, Filled) else result)
     for result in results:
         if isinstance(result, Filled) and result.missing:
             print(f"candlewick: {_missing(result)}", file=sys.stderr)
     return 1 if any(isinstance(result, str) or result.missing for result in results) else 0
+
+
+def fill(settings: Settings, order: Order, display: Display = QUIET) -> list[Filled | str]:
+    """Fill every series of an order, in this process; in place of one that failed, the reason."""
+    archive = None
+    if order.archive is not None:
+        archive = open_archive(order.archive, settings.exchange, unverified=order.unverified)
+    with candle_store(settings) as candles:
+        return asyncio.run(_fill_all(settings, order, candles, archive, display))
+
+
+def _fill_over_workers(settings: Settings, order: Order, workers: int | None, dask: str | None) -> list[Filled | str]:
+    """``fill`` by several processes, a few series at a time; what is done twice changes nothing."""
+    orders = [
+        replace(order, series=order.series[at : at + _SERIES_AT_ONCE])
+        for at in range(0, len(order.series), _SERIES_AT_ONCE)
+    ]
+    found: dict[Series, Filled | str] = {}
+    for part, results in over_workers(fill, settings, orders, workers=workers, address=dask):
+        found |= dict(zip(part.series, results, strict=True))
+    return [found[series] for series in order.series]
 
 
 def fill_gaps(settings: Settings, gaps: Mapping[Series, Sequence[Span]]) -> list[Filled | str]:

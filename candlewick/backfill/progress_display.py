@@ -27,6 +27,19 @@ def progress_display(stream: TextIO) -> Iterator[Display]:
         yield _Bars(progress, stream)
 
 
+class _Quiet:
+    """Says nothing: what a worker says nobody reads."""
+
+    def note_left(self, series: Series, left: int) -> None:
+        """Not shown."""
+
+    def tell(self, text: str) -> None:
+        """Not shown; what it means for a series is in the results."""
+
+
+QUIET: Display = _Quiet()
+
+
 class _Lines:
     """One line when a series begins."""
 

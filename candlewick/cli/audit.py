@@ -42,6 +42,8 @@ def audit(
     correct: Annotated[
         bool, typer.Option("--correct", help="With --against: where values differ, store theirs, and name both.")
     ] = False,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     json: options.Json = False,
     config: options.Config = None,
     data: options.Data = None,
@@ -53,7 +55,8 @@ def audit(
     Leaves with 1 when anything is missing, wrong, unreadable or different.
     """
     from candlewick.backfill.backfill import check_source
-    from consumer.dataset.audit import audit as run
+    from candlewick.parallel.over_workers import in_batches
+    from consumer.dataset.audit import audit_here, audit_ranges
     from consumer.dataset.dataset import Dataset
 
     options.check_range(start, end)
@@ -66,10 +69,16 @@ def audit(
     if repair or correct or against == "rest":
         for each in sources:
             check_source(settings, dataset.storage, each)
-    found = run(dataset, chosen, start, end, settings.repair)
+
+    def run() -> "list[SeriesAudit]":
+        asked = audit_ranges(dataset, chosen, start, end, settings.repair)
+        batches = in_batches(audit_here, settings, asked, workers=workers, address=dask)
+        return sorted((audited for batch in batches for audited in batch), key=lambda audited: audited.series)
+
+    found = run()
     if repair:
         _repair(settings, found)
-        found = run(dataset, chosen, start, end, settings.repair)
+        found = run()
     compared = _compare(settings, found, against, correct=correct) if against is not None else []
     if json:
         options.print_json(_as_json(found, sources, compared))

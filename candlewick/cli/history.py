@@ -30,6 +30,8 @@ def backfill(
     unverified: Annotated[
         bool, typer.Option("--unverified", help="Take archive files without a CHECKSUM beside them, too.")
     ] = False,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     config: options.Config = None,
     data: options.Data = None,
     simulator: options.Simulator = None,
@@ -49,4 +51,4 @@ def backfill(
     )
     order = make_order(settings, market, symbols, interval, max(start, 0), end, archive, unverified=unverified)
     configure_logging("backfill", settings.log.level, settings.log.format)
-    raise typer.Exit(run(settings, order))
+    raise typer.Exit(run(settings, order, workers, dask))

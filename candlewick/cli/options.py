@@ -102,6 +102,14 @@ Simulator = Annotated[
 MixSources = Annotated[
     bool, typer.Option("--mix-sources", help="Although there are candles of another exchange, such as simulated ones.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=256, help="By so many processes of this machine.", show_default=False),
+]
+Dask = Annotated[
+    str | None,
+    typer.Option("--dask", metavar="URL", help="By a Dask scheduler's workers, tcp://HOST:8786.", show_default=False),
+]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.", show_default=False)]
 
 

@@ -210,23 +210,21 @@ def compact(
     market: options.MarketOrAll = None,
     symbols: options.OnlySymbols = None,
     interval: options.OnlyInterval = None,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
     config: options.Config = None,
     data: options.Data = None,
 ) -> None:
     """Join the small files of closed months. Recording goes on; plain readers had better not look meanwhile."""
-    from consumer.dataset.compact import compact as run
+    from candlewick.parallel.over_workers import in_batches
+    from consumer.dataset.compact import compact_here
     from consumer.dataset.dataset import Dataset
-    from consumer.storage.durable import Staging
-    from consumer.storage.kinds import open_storage
 
     settings, *_ = options.settings_and_flags(config, data)
     chosen = Dataset.of(settings).matching(market, symbols or (), interval)
-    staging = Staging(settings.staging_folder)
-    try:
-        storage = open_storage(settings, staging, settings.writer.lock_timeout_seconds)
-        files, months, failures = run(storage, chosen)
-    finally:
-        staging.close()
+    done = in_batches(compact_here, settings, chosen, workers=workers, address=dask)
+    files, months = sum(one.files for one in done), sum(one.months for one in done)
+    failures = sorted(failure for one in done for failure in one.failures)
     print(f"joined {counted(files, 'file')} into {counted(months, 'month')}")
     for failure in failures:
         print(f"not joined: {failure}", file=sys.stderr)

@@ -83,6 +83,9 @@ class Outcome:
         self.notes.extend(other.notes)
 
 
+_LAST = "receive its answer"  # of the steps of a flush
+
+
 class Trial:
     """One writer, one flush, at most one fault, one restart.
 
@@ -129,6 +132,8 @@ class Trial:
                         release()
                         self._await_fault(writer, fault)
                         self._await_recovery(writer, fault, outcome)
+                        if fault is None:  # the broker knows of the acknowledgement before its answer is read
+                            wait_until(lambda: self._ends_with(_LAST), f"the flush's end in {self._log}")
                     self._check_where(fault, place)
                     self._stop(writer, fault, outcome)
                 with self._first_series_held() as release, self._writer("restarted") as writer:
@@ -142,6 +147,9 @@ class Trial:
         finally:
             self._forget()
         return outcome
+
+    def _ends_with(self, name: str) -> bool:
+        return any(place.name == name for place in self.places())
 
     def places(self) -> list[Place]:
         """The calls of the flush that was traced, each with its step."""

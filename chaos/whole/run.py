@@ -131,7 +131,8 @@ def _end(parts: list[Part]) -> list[str]:
     One that has been started a moment ago has no ear for the signal yet, and dies of it; it holds nothing then.
     """
     for part in parts:
-        part.ask_to_end()
+        if part.ending_since is None:  # a second time it would leave at once
+            part.ask_to_end()
     deadline = time.monotonic() + _END_SECONDS
     while any(part.process is not None and part.process.poll() is None for part in parts):
         if time.monotonic() > deadline:

@@ -4,7 +4,7 @@ It reads the Parquet files themselves, partition by partition, and the series' m
 the exchange never had, where it ended. Every stored row is checked (``consumer.dataset.row_checks``).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from consumer.dataset.dataset import ALWAYS_MS, Dataset
@@ -18,6 +18,7 @@ from shared.candle import Series
 from shared.coverage import Coverage, Grid, Tally
 from shared.errors import StoreError
 from shared.interval import DAY_MS, Interval, utc
+from shared.settings.model import Settings
 from shared.settings.sections import RepairSettings
 from shared.spans import Span, Spans
 
@@ -87,12 +88,23 @@ def audit(
 
     A market's time is the end of its newest stored candle. What is younger than the time that repair takes is due.
     """
+    asked = audit_ranges(dataset, series, start_ms, end_ms, repair)
+    return [audit_series(dataset, chosen, wanted) for chosen, wanted in asked]
+
+
+def audit_ranges(
+    dataset: Dataset, series: Iterable[Series], start_ms: int | None, end_ms: int | None, repair: RepairSettings
+) -> list[tuple[Series, AuditRange]]:
+    """What is to be audited of each series, by its market's time."""
     series = list(series)
     market_ms = market_times(dataset, {chosen.market for chosen in series})
-    return [
-        audit_series(dataset, chosen, AuditRange(start_ms, end_ms, market_ms.get(chosen.market), repair.due_ms))
-        for chosen in series
-    ]
+    return [(chosen, AuditRange(start_ms, end_ms, market_ms.get(chosen.market), repair.due_ms)) for chosen in series]
+
+
+def audit_here(settings: Settings, asked: Sequence[tuple[Series, AuditRange]]) -> list[SeriesAudit]:
+    """``audit_series`` of each, in the store of these settings."""
+    dataset = Dataset.of(settings)
+    return [audit_series(dataset, series, wanted) for series, wanted in asked]
 
 
 def audit_series(dataset: Dataset, series: Series, wanted: AuditRange) -> SeriesAudit:

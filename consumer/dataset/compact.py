@@ -18,20 +18,22 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.storage.codec import encode
-from consumer.storage.durable import sync_folder, write_new
+from consumer.storage.durable import Staging, sync_folder, write_new
 from consumer.storage.interface import Storage
+from consumer.storage.kinds import open_storage
 from consumer.storage.layout import SUFFIX, Period, candles_key, partition_name, period_of
 from consumer.storage.local import LocalStorage, LockedFolder
 from consumer.storage.table import concatenate
 from shared.candle import Series
 from shared.errors import StoreError
 from shared.interval import DAY_MS, Interval
+from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,15 @@ def compact(storage: Storage, series: Iterable[Series]) -> Compacted:
         for old in old_folders:
             shutil.rmtree(old, ignore_errors=True)
     return Compacted(files, joined_months, failures)
+
+
+def compact_here(settings: Settings, series: Sequence[Series]) -> Compacted:
+    """``compact`` in the store of these settings, which is opened for it."""
+    staging = Staging(settings.staging_folder)
+    try:
+        return compact(open_storage(settings, staging, settings.writer.lock_timeout_seconds), series)
+    finally:
+        staging.close()
 
 
 def closed_months(dataset: Dataset, series: Series) -> list[str]:

@@ -57,6 +57,7 @@ class Division:
         me: the one who sees it so.
         members: those who share, by name.
         digest: of these members, each in this life: two who have the same see the same.
+        others_hear: whether anybody else could take over what this one does.
     """
 
     def __init__(self, me: Member, others: Iterable[Member] = (), redundancy: int = 1) -> None:
@@ -64,6 +65,7 @@ class Division:
         team = [me, *(other for other in others if other.team == me.team and other.name != me.name)]
         self.members = tuple(sorted([member for member in team if member.hears] or team))
         lives = "".join(f"{member.name} {member.life}\n" for member in self.members)
+        self.others_hear = any(member.hears for member in team if member.name != me.name)
         self.digest = hashlib.blake2b(lives.encode(), digest_size=8).hexdigest()
         self._redundancy = redundancy
         self._settled = {member.name for member in self.members if member.settled == self.digest}
@@ -73,7 +75,11 @@ class Division:
         """Whether two divisions are the same, and as many have settled."""
         if not isinstance(other, Division):
             return NotImplemented
-        return (self.digest, self._settled, self.is_out) == (other.digest, other._settled, other.is_out)
+        return self._state == other._state
+
+    @property
+    def _state(self) -> tuple[str, set[str], bool, bool]:
+        return self.digest, self._settled, self.is_out, self.others_hear
 
     __hash__ = None  # type: ignore[assignment]
 

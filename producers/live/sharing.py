@@ -94,7 +94,7 @@ class Sharing:
     async def hand_over(self, is_handed_over: Callable[[], bool]) -> None:
         """Tell the others to take over what this process does; returns when they have, or there is nobody."""
         self.is_leaving = True
-        while self.division.is_shared and not (self.division.is_out and is_handed_over()):
+        while self.division.others_hear and not (self.division.is_out and is_handed_over()):
             self._changed.clear()
             await self._changed.wait()
 

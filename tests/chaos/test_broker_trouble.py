@@ -92,7 +92,7 @@ async def test_connections_that_are_cut_in_the_middle_of_replies_lose_and_double
         await until(lambda: pending(direct, keys) == 0)
     entries = published(direct, keys)
     assert list(dict.fromkeys(entries)) == wanted, "in order, some of them perhaps twice"
-    assert line.counts["cut"] == 15
+    assert line.counts["cut"] >= 15
     assert line.counts["connections cut"] >= 5
 
 

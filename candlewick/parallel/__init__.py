@@ -1,0 +1,1 @@
+"""Work on many series by several processes, here or on other machines."""
