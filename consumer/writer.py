@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -212,13 +213,15 @@ class Writer:
         due_in = self.batch.due_in(now)
         wait_ms = self._block_ms if due_in is None else min(self._block_ms, int(due_in * 1000))
         if self.batch.room:
+            has_waited = not self.reader.is_recovered
             entries = self.reader.read(min(_READ_COUNT, self.batch.room), wait_ms)
             self._one_by_one = self._one_by_one and not self.reader.is_recovered
             self._sources.note({entry.market for entry in entries})
             if self._one_by_one:
                 self._isolation.write_pending(entries)
             else:
-                self.batch.add(entries, self._clock.monotonic())
+                soon = self._settings.writer.flush_seconds if has_waited else inf
+                self.batch.add(entries, self._clock.monotonic(), soon)
         else:
             self._pause(wait_ms / 1000)
         self.flush(self.batch.due(self._clock.monotonic()))

@@ -36,6 +36,7 @@ _BROKER_SECONDS = 1.0
 _PRODUCER_GRACE_SECONDS = 2.0  # beyond the time that the settings give a producer to hand over
 _BESIDE_GRACE_SECONDS = 1.0
 _WRITER_GRACE_SECONDS = 2.4
+_STORE_GRACE_SECONDS = 60.0  # what has come since the last flush to an object store: thousands of requests
 _USER_ERROR = 2
 _ORDERLY_CODES = (0, -signal.SIGTERM)  # the signal itself ends a process that had not begun yet, and holds nothing
 _WHY = {
@@ -180,7 +181,7 @@ class Supervisor:
         log.info("stopping: producers hand over, the writer flushes")
         self._stop_group(self._beside, _BESIDE_GRACE_SECONDS)  # first: an orderly end is no reason for an alarm
         self._stop_group(self._producers, self._settings.publisher.drain_seconds + _PRODUCER_GRACE_SECONDS)
-        self._stop_group([self._writer], _WRITER_GRACE_SECONDS)
+        self._stop_group([self._writer], _STORE_GRACE_SECONDS if self._settings.data.store else _WRITER_GRACE_SECONDS)
         if not self._settings.broker.url and embedded.is_ours(self._settings):
             embedded.stop(self._settings)
         elif self._broker_pid is not None:

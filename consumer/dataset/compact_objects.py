@@ -4,11 +4,14 @@ The month's object is written first, with all rows. Then each small one is repla
 what was read; if somebody has added a row meanwhile, all is done again. Last the empty ones are deleted: nobody can
 have filled one, because whoever writes looks for the month's object after having read the small one, and writes there.
 
-Between the first step and the last a plain reader sees rows twice; ``candlewick.open()`` does not. What is interrupted
-is finished by the next run.
+One that was empty already is replaced, too, by other bytes: a writer may know it and not the month.
+
+Between the first step and the last a plain reader sees rows twice, or, if it listed before, not at all;
+``candlewick.open()`` lists again when a small object has no rows. What is interrupted is finished by the next run.
 """
 
 import logging
+import uuid
 
 from consumer.dataset.dataset import Dataset
 from consumer.storage.codec import encode, read_partition
@@ -38,9 +41,8 @@ def join_objects(storage: ObjectStorage, series: Series, month: str) -> int:
         merged = concatenate([rows, *(part for _, part in small.values())])
         try:
             _replace(storage, Change(target, version, encode(merged, series.interval)))
-            for key, (known, part) in small.items():
-                if len(part):
-                    _replace(storage, Change(key, known, encode(EMPTY, series.interval)))
+            for key, (known, _) in small.items():
+                _replace(storage, Change(key, known, encode(EMPTY, series.interval, mark=uuid.uuid4().hex)))
         except VersionChangedError:
             continue
         storage.remove([*small])

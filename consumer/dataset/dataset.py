@@ -148,12 +148,20 @@ class Dataset:
         """``rows`` as a table of both times and these columns; no others are read from the files."""
         names = (INDEX_COLUMN, TIME_COLUMN, *columns)
         for _ in range(_TRIES):
-            parts = read_tables(self.storage, [part.key for part in self._touched(series, start_ms, end_ms)], names)
+            touched = self._touched(series, start_ms, end_ms)
+            parts = read_tables(self.storage, [part.key for part in touched], names)
             whole = [table for table in parts if table is not None]
             joined = self._joined(series, whole, names, Span(start_ms, end_ms)) if len(whole) == len(parts) else None
-            if joined is not None:
+            if joined is not None and not self._was_emptied(series, whole, touched):
                 return joined
         raise self._changes_all_the_time(series)
+
+    def _was_emptied(self, series: Series, parts: Sequence[pa.Table], touched: Sequence[PartitionFile]) -> bool:
+        """Whether rows have gone, as in an object store, to a month's file that was not there when it was listed."""
+        if all(table.num_rows for table in parts):
+            return False
+        known, begin_ms, end_ms = {part.key for part in touched}, touched[0].span.begin_ms, touched[-1].span.end_ms
+        return any(part.key not in known for part in self._touched(series, begin_ms, end_ms))
 
     def _joined(self, series: Series, parts: Sequence[pa.Table], names: Sequence[str], span: Span) -> pa.Table | None:
         """Tables of a series' partitions as one: nearly always one after the other, else merged.
@@ -201,7 +209,7 @@ class Dataset:
             whole = [table for table in found if table is not None]
             part_end_ms = max(part.span.end_ms for part in group)
             joined = None
-            if len(whole) == len(found):
+            if len(whole) == len(found) and not self._was_emptied(series, whole, group):
                 joined = self._joined(series, whole, names, Span(start_ms, min(end_ms, part_end_ms)))
             if joined is None:
                 tries += 1
@@ -217,7 +225,7 @@ class Dataset:
         found: list[Rows] = []
         for part in reversed(self._touched(series, start_ms, end_ms)):
             rows = self.partition(part)
-            if rows is None:  # compacted away
+            if not rows:  # compacted away
                 found = [self.rows(series, start_ms, end_ms)]
                 break
             found.append(rows.between(start_ms, end_ms))

@@ -7,6 +7,7 @@ they are forgotten, which loses nothing: the broker holds them as pending, and t
 """
 
 from collections.abc import Iterable
+from math import inf
 
 from shared.broker.entry import Entry
 from shared.candle import Series
@@ -41,13 +42,17 @@ class Batch:
         """Series whose last write failed."""
         return tuple(self._retry_at)
 
-    def add(self, entries: Iterable[Entry], now: float) -> None:
-        """Take entries in. One that is here already, claimed from ourselves, is not taken twice."""
+    def add(self, entries: Iterable[Entry], now: float, within_seconds: float = inf) -> None:
+        """Take entries in. One that is here already, claimed from ourselves, is not taken twice.
+
+        They are written ``within_seconds`` at the latest, if nothing fails: those that have waited once already.
+        """
+        due_at = now + min(self._pause, within_seconds)
         for entry in entries:
             series = entry.item.series
             self._waiting.setdefault(series, {})[entry.id] = entry
-            if self._due_at is None and series not in self._retry_at:
-                self._due_at = now + self._pause
+            if series not in self._retry_at:
+                self._due_at = due_at if self._due_at is None else min(self._due_at, due_at)
 
     def due_in(self, now: float) -> float | None:
         """Seconds until something is to be written: 0 when it is, None when nothing waits."""

@@ -33,11 +33,13 @@ class Partition(NamedTuple):
     version: Version
 
 
-def encode(rows: Rows, interval: Interval) -> bytes:
-    """Rows as a whole Parquet file. MemoryError when there is not enough of it."""
+def encode(rows: Rows, interval: Interval, mark: str = "") -> bytes:
+    """Rows as a whole Parquet file; a mark makes it other bytes. MemoryError when there is not enough of it."""
     try:
         sink = pa.BufferOutputStream()
         table = to_arrow(rows, interval)
+        if mark:
+            table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"mark": mark.encode()})
         pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_page_checksum=True)
         return sink.getvalue().to_pybytes()
     except pa.ArrowMemoryError as error:

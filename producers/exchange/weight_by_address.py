@@ -74,7 +74,7 @@ class AddressBudget(WeightBudget):
                 await pipeline.watch(self._key)
                 seconds, microseconds = await pipeline.time()
                 value, now = await pipeline.get(self._key), seconds + microseconds / 1e6
-                state = decode(_bytes(value), now, self.limit) or WeightState(at=now)
+                state = self._with_ban(decode(_bytes(value), now, self.limit) or WeightState(at=now), now)
                 before = asdict(state)
                 try:
                     found = change(state, now)

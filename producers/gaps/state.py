@@ -58,6 +58,7 @@ class SeriesState:
     patience_ms: int  # how long after its end the oldest missing candle is asked for
     life: Life = Life.EXPECTED
     published: Spans = field(default_factory=Spans)  # what the broker has answered for, or is absent
+    elsewhere: Spans = field(default_factory=Spans)  # of that, what another producer has published, as it said
     absences: list[Absence] = field(default_factory=list)  # what is still asked for again
     not_before_ms: int = 0  # no question before
     doubtful_answers: int = 0  # how many answers in a row may have left something out

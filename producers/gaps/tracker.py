@@ -14,7 +14,7 @@ from producers.gaps.state import Life, Question, SeriesState
 from shared.candle import Candle, Series
 from shared.coverage import Coverage
 from shared.series_fact import FactKind, SeriesFact
-from shared.spans import Span
+from shared.spans import Span, Spans
 
 _LEAST_PATIENCE_MS = 1000
 _OVERDUE_MS = 60_000  # beyond its patience: a question takes a moment, and may be put again
@@ -159,6 +159,22 @@ class GapTracker:
             if from_ms < to_ms:
                 state.coverage.add(from_ms, to_ms)
                 state.published.add(from_ms, to_ms)
+                state.elsewhere.add(from_ms, to_ms)
+
+    def doubt_elsewhere(self) -> None:
+        """The broker may have lost what others published, and nobody here holds it: it is missing, until they tell."""
+        for state in self._states.values():
+            for span in state.elsewhere:
+                state.published.remove(*span)
+                state.coverage.remove(*span)
+            state.elsewhere = Spans()
+
+    def mark_stored(self, series: Series, to_ms: int) -> None:
+        """The disk has all of a series up to a time."""
+        state = self._states.get(series)
+        if state is not None and state.passed_over_from_ms is None and state.coverage.begin_ms < to_ms:
+            state.coverage.add(state.coverage.begin_ms, to_ms)
+            state.published.add(state.coverage.begin_ms, to_ms)
 
     def mark_lost(self, series: Series, begin_ms: int, end_ms: int) -> None:
         """The broker may have lost candles that nobody holds any more: they are missing."""

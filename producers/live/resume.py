@@ -238,6 +238,8 @@ class Resume:
             from_ms = known.stored_to_ms.get(series, since_ms)
             if from_ms is not None and series in self._tracker and self._tracker.is_resumed(series):
                 self._note_beginning(series, self._tracker.resume(series, from_ms), now_ms)
+                if series in known.stored_to_ms:
+                    self._tracker.mark_stored(series, from_ms)
         self._unsure.clear()
 
     def _finish_what_ended(self, known: Known, now_ms: int) -> None:

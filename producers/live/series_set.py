@@ -163,6 +163,7 @@ class SeriesSet:
         self._has_looked = True
         if finding is not Finding.WHOLE:
             self._everything_at = 0.0
+            self._intake.tracker.doubt_elsewhere()
         if finding is Finding.BROKEN:
             log.warning("the broker lost what earlier lives published, perhaps: asking what is on disk")
             self._resume.doubt()
@@ -204,6 +205,9 @@ class SeriesSet:
         update = self._selection.update(division)
         for series in self._intake.ended.keys() & self._selection.all_wanted.keys():
             self._intake.revive(series, now_ms)  # whoever records it now
+        others = self._selection.all_wanted.keys() - self._selection.wanted.keys()
+        for series in filter(self._intake.tracker.is_ending, others):
+            self._intake.tracker.release(series)  # it is recorded after all, by somebody else
         await self._take_up(update, now_ms)
         await self._let_go(update, now_ms)
         self._say(update)

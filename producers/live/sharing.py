@@ -64,6 +64,7 @@ class Sharing:
         self._lost_seconds = settings.sharing.lost_seconds
         self._monotonic = monotonic
         self._said_at: float | None = None
+        self._said_ms = 0  # the same by the broker's clock
         self._heard_at = monotonic()
         self._has_looked, self._changed = asyncio.Event(), asyncio.Event()
 
@@ -107,11 +108,13 @@ class Sharing:
         (seconds, microseconds), found = await pipeline.execute()
         at_ms = seconds * 1000 + microseconds // 1000
         me = self._me
-        if self._said_at is None or now - self._said_at > self._lost_seconds:
+        lost_ms = self._lost_seconds * 1000
+        is_late = self._said_at is None or now - self._said_at > self._lost_seconds
+        if is_late or at_ms - self._said_ms > lost_ms:  # this clock may have stood still with its machine
             me, settled = me._replace(life=at_ms), ""  # the others may have divided all without it
         me = me._replace(hears=hears, settled=settled)
         await self._client.hset(self._key, me.name, me.encode(at_ms))
-        self._said_at, self._me = now, me
+        self._said_at, self._said_ms, self._me = now, at_ms, me
         others, old = self._others(found, at_ms)
         if old:
             await self._client.hdel(self._key, *old)

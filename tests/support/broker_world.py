@@ -18,7 +18,7 @@ from shared.spans import Spans
 from tests.support.candles import JUNE_30
 from tests.support.memory_broker import Data, MemoryBroker
 from tests.support.model_writer import Writer
-from tests.support.producer_life import GRACE_MS, SERIES, Clock, Killed, Life
+from tests.support.producer_life import BUFFER_CANDLES, GRACE_MS, SERIES, Clock, Killed, Life
 
 
 class World:
@@ -30,7 +30,7 @@ class World:
         self.broker = MemoryBroker()
         self.broker.before = self._between
         self.broker.seconds = clock
-        self.redundancy = rng.choice((1, 1, 2))
+        self.redundancy, self.buffer_candles = rng.choice((1, 2)), rng.choice(BUFFER_CANDLES)
         self.now_ms = JUNE_30 + GRACE_MS
         self.horizon_ms = self.now_ms  # what has closed by then must be on disk at last
         clock.seconds = 100.0

@@ -30,21 +30,22 @@ if TYPE_CHECKING:
 MARKET = Market.SPOT
 SERIES = tuple(Series(MARKET, symbol, Interval.M1) for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"))
 KEYS = Keys("candlewick")
-BUFFER_CANDLES, BATCH_CANDLES = 9, 3
+BUFFER_CANDLES, BATCH_CANDLES = (9, 1000), 3
 GRACE_MS = 1000
 _T = TypeVar("_T")
 
 SETTINGS = {
-    redundancy: load_settings(
+    (redundancy, buffer_candles): load_settings(
         flags={
             "broker": {"url": "redis://localhost/0"},
             "record": [{"market": "spot", "symbols": [one.symbol for one in SERIES], "intervals": ["1m"]}],
-            "publisher": {"buffer_candles": BUFFER_CANDLES, "batch_candles": BATCH_CANDLES},
+            "publisher": {"buffer_candles": buffer_candles, "batch_candles": BATCH_CANDLES},
             "repair": {"grace_seconds": GRACE_MS / 1000, "quiet_seconds": 60},
             "sharing": {"redundancy": redundancy},
         }
     )
     for redundancy in (1, 2)
+    for buffer_candles in BUFFER_CANDLES
 }
 
 
@@ -129,7 +130,7 @@ class Life:
         self.ears = Ears()
         ears: Any = self.ears
         client: Any = world.broker
-        settings = SETTINGS[world.redundancy]
+        settings = SETTINGS[world.redundancy, world.buffer_candles]
         self._world = world
         self.busy: set[str] = set()  # tasks that are under way
         self.tracker = GapTracker(GRACE_MS, 60_000)

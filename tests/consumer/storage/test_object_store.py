@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,10 +10,12 @@ import pytest
 from consumer.dataset.compact import compact
 from consumer.dataset.dataset import Dataset
 from consumer.storage.candle_store import CandleStore
+from consumer.storage.codec import encode
 from consumer.storage.interface import NO_VERSION, Change
 from consumer.storage.layout import candles_key
 from consumer.storage.metadata import MetadataStore
 from consumer.storage.object_store import ObjectStorage
+from consumer.storage.table import EMPTY
 from shared.errors import StoreError, UnfitStoreError
 from shared.interval import DAY_MS, MINUTE_MS
 from shared.series_fact import FactKind, SeriesFact
@@ -108,6 +110,60 @@ def test_a_month_is_joined_beside_writers_and_no_row_is_lost_or_doubled(bucket: 
     assert names == ["2024-06.parquet", "2024-07-04.parquet"]
     expected = {*days, *(days[number % 30] + number * MINUTE_MS for number in range(1, written[0] + 1))}
     assert dataset.rows(BTC).times.tolist() == [*sorted(expected), JUNE_30 + 4 * DAY_MS]
+
+
+def test_a_writer_that_knows_an_empty_partition_and_not_the_month_loses_nothing_to_a_joining(bucket: str) -> None:
+    """A partition that was quarantined and never refilled is empty, and may be joined in the moment it is written."""
+    storage, store = ObjectStorage(bucket), CandleStore(ObjectStorage(bucket))
+    small = candles_key(BTC, "2024-06-30.parquet")
+    store.write(BTC, [make_candle(BTC, JUNE_30 - DAY_MS), make_candle(BTC, JUNE_30 + 5 * DAY_MS)])
+    storage.replace([[Change(small, NO_VERSION, encode(EMPTY, BTC.interval))]])
+
+    class Joined(ObjectStorage):
+        """Joins the month between the writer's looks and its write."""
+
+        def _write(self, change: Change) -> Any:
+            if change.key == small and not joined:
+                joined.append(compact(ObjectStorage(bucket), [BTC]))
+            return super()._write(change)
+
+    joined: list[Any] = []
+    CandleStore(Joined(bucket)).write(BTC, [make_candle(BTC, JUNE_30)])
+    assert joined[0].months == 1
+    times = [JUNE_30 - DAY_MS, JUNE_30, JUNE_30 + 5 * DAY_MS]
+    assert Dataset(storage).rows(BTC).times.tolist() == times
+
+
+def test_a_reader_that_listed_before_a_month_was_joined_sees_every_row(bucket: str) -> None:
+    days = [JUNE_30 - 2 * DAY_MS, JUNE_30 - DAY_MS, JUNE_30]
+    CandleStore(ObjectStorage(bucket)).write(BTC, [make_candle(BTC, day) for day in [*days, JUNE_30 + 5 * DAY_MS]])
+
+    class Keeping(ObjectStorage):
+        """Deletes nothing."""
+
+        def remove(self, keys: Sequence[str]) -> None:
+            del keys
+
+    class Slow(ObjectStorage):
+        """Is joined after it was listed, and before it is read; what is deleted then is still there, empty."""
+
+        def read(self, key: str) -> Any:
+            if not joined:
+                joined.append(True)
+                compact(Keeping(bucket), [BTC])
+            return super().read(key)
+
+    for look in (
+        lambda dataset: dataset.rows(BTC, days[0], days[-1] + 1).times.tolist(),
+        lambda dataset: dataset.last_rows(BTC, 3, days[0], days[-1] + 1).times.tolist(),
+        lambda dataset: [time for rows in dataset.parts(BTC, days[0], days[-1] + 1) for time in rows.times.tolist()],
+    ):
+        joined: list[bool] = []
+        assert look(Dataset(Slow(bucket))) == days
+        for part in Dataset(ObjectStorage(bucket)).partitions(BTC):
+            if part.name == "2024-06.parquet":
+                ObjectStorage(bucket).remove([part.key])
+        CandleStore(ObjectStorage(bucket)).write(BTC, [make_candle(BTC, day) for day in days])
 
 
 def test_what_is_damaged_is_kept_aside_and_an_empty_partition_is_in_its_place(bucket: str) -> None:
