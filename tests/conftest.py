@@ -33,6 +33,7 @@ hypothesis.settings.register_profile(
     "candlewick",
     deadline=None,  # machines are shared; a test asserts behaviour, not seconds
     derandomize=True,
+    max_examples=50,
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )

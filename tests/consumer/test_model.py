@@ -78,7 +78,7 @@ def test_whatever_happens_what_is_acknowledged_is_on_disk_once_and_the_rest_wait
         make_recording,  # type: ignore[arg-type] # a function will do, says its documentation
         settings=hypothesis_settings(
             profile,
-            max_examples=profile.max_examples // 8,
+            max_examples=profile.max_examples // 4,
             stateful_step_count=40,
             phases=(Phase.generate, Phase.shrink),
         ),
