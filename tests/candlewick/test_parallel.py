@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 pytest.importorskip("distributed")
 
-SYMBOLS = [f"S{number}USDT" for number in range(16)]
+SYMBOLS = [f"S{number}USDT" for number in range(10)]
 SPAN = ("--interval", "1m", "--from", "2024-05-31", "--to", "2024-06-04")
 
 
@@ -38,7 +38,7 @@ def test_a_backfill_by_two_workers_of_which_one_is_killed_is_that_of_one_process
     workers[0].kill()
     assert running.wait(90) == 0
     assert contents(tmp_path / "shared") == contents(tmp_path / "alone")
-    again = candlewick(*command)
+    again = candlewick(*command[:-2])
     assert again.returncode == 0
     assert "0 file writes" in again.stdout
 
@@ -46,8 +46,8 @@ def test_a_backfill_by_two_workers_of_which_one_is_killed_is_that_of_one_process
         json.loads(candlewick("audit", "--json", "--data", "shared", *more).stdout) for more in ((), ("--workers", 2))
     ]
     assert audits[0] == audits[1]
-    compacted = candlewick("compact", "--data", "shared", "--workers", 2)
-    assert compacted.stdout == "joined 16 files into 16 months\n"
+    compacted = candlewick("compact", "--data", "shared")
+    assert compacted.stdout == "joined 10 files into 10 months\n"
     rows = {series: len(Dataset.in_folder(tmp_path / "shared").rows(series)) for series in _series(tmp_path / "alone")}
     assert set(rows.values()) == {4 * 1440}
 
