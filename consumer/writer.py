@@ -188,7 +188,7 @@ class Writer:
         if is_first:
             self._one_by_one = self._crashes.count_start()  # counted anew if telling fails: that harms nobody
             self._stored.add_new()
-            log.info("writing to %s as %s", self._settings.data.store or self._settings.candles_folder, self.consumer)
+            log.info("writing to %s as %s", self._settings.dataset_name, self.consumer)
 
     def start_over(self) -> None:
         """Forget what was read and not acknowledged: it is pending, and is read again, over a new connection."""

@@ -41,6 +41,10 @@ class SeriesLockedError(StoreError):
     """Another writer holds a series' lock; the same write may succeed in a moment."""
 
 
+class NoStoreError(StoreError):
+    """Nothing was ever stored there."""
+
+
 class UnfitStoreError(StoreError):
     """A store does not keep what writers rely on."""
 

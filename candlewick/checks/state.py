@@ -67,7 +67,7 @@ def _store(settings: Settings) -> dict[str, Any]:
     dataset = Dataset.of(settings)
     overview = [series_figures(dataset, series) for series in dataset.series()]
     return {
-        "folder": settings.data.store or str(settings.candles_folder),
+        "folder": settings.dataset_name,
         "exists": bool(settings.data.store) or settings.candles_folder.is_dir(),
         "rows": sum(figures.rows for figures in overview),
         "bytes": sum(figures.size for figures in overview),

@@ -1,14 +1,14 @@
 """``candlewick seal`` and ``candlewick verify``: closed months that never change, and the proof that they did not."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from candlewick.cli import options
+from candlewick.parallel.progress_bar import progress_bar
 from shared.text import counted, printable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _sealed(sealing: "Sealing", month: str, series: "list[Series]") -> "list[Ste
     """Seal a month and say what came of it; None when its manifest is damaged."""
     from shared.errors import DamagedFileError
 
-    with _progress(month) as advance:
+    with progress_bar(month) as advance:
         done = 0
 
         def tell(_: "Step") -> None:
@@ -137,7 +137,7 @@ def verify(
     place = place_of(folder)
     if not place.exists:
         raise StoreError(f"nothing was sealed in {place.name}")
-    with _progress("verifying") as advance:
+    with progress_bar("verifying") as advance:
         found = run(place, advance)
     for key, problems in sorted(found.problems.items()):
         print(printable(key, None), *(f"  {printable(problem, None)}" for problem in problems), sep="\n")
@@ -154,16 +154,3 @@ def _summary(files: "Iterable[SealedFile]") -> str:
     counts = [counted(len(files), "file"), counted(sum(file.rows for file in files), "candle")]
     counts += [f"{count:,} {word}" for count, word in ((absent, "absent"), (missing, "missing")) if count]
     return ", ".join(counts)
-
-
-@contextmanager
-def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, where that is a terminal, until the block ends: how many are done, of how many."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)

@@ -21,7 +21,7 @@ from candlewick.recording.recording import Recording
 from consumer.dataset.dataset import Dataset, PartitionFile
 from consumer.dataset.survey import Surveyed
 from shared.candle import Series
-from shared.errors import CandlewickError, StoreError
+from shared.errors import CandlewickError, NoStoreError
 from shared.interval import DAY_MS, utc
 from shared.market import Market
 
@@ -84,8 +84,7 @@ class StoredSeries:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
                 self.trouble = ""
             except CandlewickError as error:
-                is_new = isinstance(error, StoreError) and not self._rec.settings.candles_folder.exists()
-                self.trouble = "" if is_new else f"the series cannot be listed: {error}"
+                self.trouble = "" if isinstance(error, NoStoreError) else f"the series cannot be listed: {error}"
             except Exception as error:
                 log.exception("an internal error while the series were looked at")
                 self.trouble = f"the series cannot be listed, by an internal error: {error!r}"
@@ -100,7 +99,7 @@ class StoredSeries:
         rate = bytes_a_day(self._rec.settings, files)
         rows = {series: _named(series, files[series]) for series in files}
         self.totals = {
-            "folder": self._rec.settings.data.store or str(self._rec.settings.candles_folder),
+            "folder": self._rec.settings.dataset_name,
             "series": len(files),
             "bytes": sum(row["bytes"] for row in rows.values()),
             "bytes_a_day": rate.nbytes,

@@ -7,11 +7,11 @@ file system with ``flock`` on folders.
 
 import contextlib
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.errors import CandlewickError
+from candlewick.parallel.progress_bar import progress_bar
+from shared.errors import CandlewickError, SettingsError
 from shared.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -43,23 +43,26 @@ def over_workers(
         address: of a Dask scheduler, such as ``tcp://host:8786``, in place of them.
 
     Raises:
+        SettingsError: when both ``workers`` and ``address`` are given.
         CandlewickError: what a task raised; that the extra is not installed, the scheduler does not answer, or workers
             died over the same task three times.
     """
+    if workers is not None and address is not None:
+        raise SettingsError("--workers are this machine's, and --dask names others: only one of them may be given")
     try:
         from distributed import KilledWorker, as_completed
     except ImportError as error:
         raise CandlewickError(f"--workers and --dask need `pip install 'candlewick[dask]'`: {error}") from None
     folder = settings.data.folder.absolute()
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"folder": folder})})
-    with _client(workers, address) as client, _progress(len(tasks)) as advance:
-        futures = {client.submit(function, settings, task, pure=False, retries=0): task for task in tasks}
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+    with _client(workers, address) as client, progress_bar() as advance:
+        futures = {client.submit(function, settings, task, pure=False): task for task in tasks}
+        for done, future in enumerate(as_completed(futures), start=1):  # type: ignore[no-untyped-call]
             try:
                 result = future.result()
             except KilledWorker:
                 raise CandlewickError(f"workers died {_TRIES} times over {futures[future]}") from None
-            advance()
+            advance(done, len(tasks))
             yield futures[future], result
 
 
@@ -98,16 +101,3 @@ def _client(workers: int | None, address: str | None) -> "Iterator[Client]":
         except (OSError, TimeoutError, ValueError) as error:
             raise CandlewickError(f"no Dask scheduler answers at {address}: {error}") from None
         yield client
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar until the end of the block; what it gives is called when one more is done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(file=sys.stderr)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

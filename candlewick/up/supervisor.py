@@ -109,7 +109,7 @@ class Supervisor:
                 self._look_at_broker()
             settings = self._settings
             look = f"see `candlewick status`{self._page}"
-            log.info("recording %s into %s; %s", settings.recorded, settings.candles_folder, look)
+            log.info("recording %s into %s; %s", settings.recorded, settings.dataset_name, look)
             code = 0
             try:
                 code = self._watch(folder, None if seconds is None else time.monotonic() + seconds)

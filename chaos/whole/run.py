@@ -13,7 +13,7 @@ from chaos.whole.faults import Faults
 from chaos.whole.kinds import CUTS, KILLS
 from chaos.whole.pipeline import ChaosError, Pipeline
 from chaos.whole.processes import Part
-from chaos.whole.truth import Difference, control
+from chaos.whole.truth import Difference, candles_of, control
 from shared.interval import MINUTE_MS
 
 LONG_MINUTES, LEAST_KILLS, LEAST_CUTS = 10, 100, 100
@@ -56,9 +56,7 @@ class Outcome:
 
     def count(self, kind: str) -> int:
         """How many candles are ``missing``, ``doubled``, ``different`` or ``extra``; or ``compared``."""
-        if kind == "compared":
-            return sum(difference.compared for difference in self.differences)
-        return sum(len(getattr(difference, kind)) for difference in self.differences)
+        return candles_of(self.differences, kind)
 
     @property
     def is_good(self) -> bool:

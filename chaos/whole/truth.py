@@ -5,7 +5,7 @@ Candlewick's own readers, so that nothing of ours can hide a row that stands twi
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,13 @@ class Difference:
         """What is wrong, for people; none when nothing is."""
         kinds = {"missing": self.missing, "doubled": self.doubled, "different": self.different, "extra": self.extra}
         return [f"{self.series}: {len(times):,} {kind}: {_shown(times)}" for kind, times in kinds.items() if times]
+
+
+def candles_of(differences: Iterable[Difference], kind: str) -> int:
+    """How many candles are ``missing``, ``doubled``, ``different`` or ``extra``; or ``compared``."""
+    if kind == "compared":
+        return sum(difference.compared for difference in differences)
+    return sum(len(getattr(difference, kind)) for difference in differences)
 
 
 def _shown(times: Sequence[int]) -> str:

@@ -32,7 +32,7 @@ from consumer.storage.table import (
     to_arrow,
 )
 from shared.candle import Series
-from shared.errors import StoreError
+from shared.errors import NoStoreError, StoreError
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.model import Settings
@@ -95,9 +95,9 @@ class Dataset:
         return wanted.of_those(self.series(with_metadata=True), self.storage.name)
 
     def check_exists(self) -> None:
-        """Raise StoreError where there is no store at all: a folder that was misspelt, most likely."""
+        """Raise NoStoreError where there is no store at all: a folder that was misspelt, most likely."""
         if CANDLES not in self.storage.list_folder("").folders:
-            raise StoreError(f"there is no store in {self.storage.name}")
+            raise NoStoreError(f"there is no store in {self.storage.name}")
 
     def partitions(self, series: Series) -> list[PartitionFile]:
         """The files of a series, by time; none where it was never recorded."""

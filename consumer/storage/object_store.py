@@ -149,12 +149,12 @@ class ObjectStorage:
         if found is None or found.version != version:
             return NO_VERSION
         mark = self._put_aside(key, found.content)
+        log.error("%s; copied to %s/%s, to be refilled with what the broker still holds", reason, self.name, mark)
         (result,) = self.replace([[Change(key, version, instead)]])
         if isinstance(result, VersionChangedError):  # by somebody else, or by us and the answer was lost: refill it
             return NO_VERSION
         if isinstance(result, StoreError):
             raise result
-        log.error("%s; copied to %s/%s, to be refilled with what the broker still holds", reason, self.name, mark)
         return result[0]
 
     def damaged(self) -> list[Damaged]:  # noqa: D102

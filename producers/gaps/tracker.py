@@ -152,14 +152,12 @@ class GapTracker:
             state.published.remove(*span)
 
     def mark_published_elsewhere(self, series: Series, from_ms: int, to_ms: int) -> None:
-        """Another producer has published all of a series in a range."""
+        """Another producer has published all of a series in a range: what is missing of it here is not missing."""
         state = self._states.get(series)
         if state is not None and state.is_resumed and state.passed_over_from_ms is None:
-            from_ms = max(from_ms, state.coverage.begin_ms)
-            if from_ms < to_ms:
-                state.coverage.add(from_ms, to_ms)
-                state.published.add(from_ms, to_ms)
-                state.elsewhere.add(from_ms, to_ms)
+            for gap in state.coverage.settled.gaps(max(from_ms, state.coverage.begin_ms), to_ms):
+                for spans in (state.coverage, state.published, state.elsewhere):
+                    spans.add(*gap)
 
     def doubt_elsewhere(self) -> None:
         """The broker may have lost what others published, and nobody here holds it: it is missing, until they tell."""

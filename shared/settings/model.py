@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         return self.data.store or str(self.data.folder)
 
     @property
+    def dataset_name(self) -> str:
+        """Where the dataset is, for people: an object store's URL, or the folder."""
+        return self.data.store or str(self.candles_folder)
+
+    @property
     def candles_folder(self) -> Path:
         """Root of the dataset: finished Parquet files and nothing else."""
         return self.data.folder / "candles"

@@ -62,6 +62,12 @@ def _series(data: Path) -> list:  # type: ignore[type-arg]
     return Dataset.in_folder(data).series()
 
 
+def test_workers_here_and_elsewhere_are_asked_for_one_at_a_time(candlewick: Run) -> None:
+    done = candlewick("backfill", "spot", "BTCUSDT", *SPAN, "--workers", 2, "--dask", "tcp://127.0.0.1:9")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "only one of them may be given" in done.stderr
+
+
 def test_a_scheduler_that_does_not_answer_is_one_line(candlewick: Run) -> None:
     done = candlewick("backfill", "spot", "BTCUSDT", *SPAN, "--dask", "tcp://127.0.0.1:9")
     assert done.returncode == 2
