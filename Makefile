@@ -6,7 +6,7 @@ SECONDS ?= 60
 MINUTES ?= 10
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test test-lowest format docs pictures audit bench chaos hosts crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test types tests test-lowest format docs pictures audit bench chaos hosts crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +49,13 @@ demo-docker:  ## record from a simulated exchange in containers, into ./demo-dat
 test: install-dev  ## formatting, lint, types, contracts and all tests
 	@$(BIN)/ruff format --check --quiet . || { echo "formatting: run 'make format'"; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory -j2 types tests
+
+types: install-dev  ## types alone
+	@$(BIN)/mypy
+
+tests: install-dev  ## tests alone
 	@$(BIN)/pytest -n 4 --dist worksteal
 
 test-lowest:  ## all tests with the lowest version of every dependency that pyproject.toml names

@@ -99,39 +99,46 @@ def lowest() -> list[str]:
 
 
 def install(kind: str) -> None:
-    """Install Candlewick and what this kind needs."""
-    print(f"make: installing Candlewick into {FOLDER.name}; the first time takes a minute or two", flush=True)
+    """Install Candlewick and what this kind needs: by uv, which takes a tenth of the time, where it can; else by pip.
+
+    Raises:
+        OSError: when neither can; what pip said from its first error on is printed before.
+    """
+    print(f"make: installing Candlewick into {FOLDER.name}; the first time may take a minute or two", flush=True)
     began = time.monotonic()
-    pip("--editable", f"{ROOT}[{EXTRAS[kind]}]", *(lowest() if kind == "lowest" else ()))
+    packages = ["--editable", f"{ROOT}[{EXTRAS[kind]}]", *(lowest() if kind == "lowest" else ())]
+    uv = [str(PYTHON), "-m", "uv", "pip", "install", "--compile-bytecode", "--python", str(PYTHON)]
+    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    if run([*pip, "--quiet", "uv"]) or run([*uv, *packages]):
+        said: deque[str] = deque(maxlen=_SHOWN_LINES)
+        if run([*pip, *packages], said):
+            sys.stderr.writelines(said)
+            raise OSError("pip could not install what it needs; its own words are above")
     npm = shutil.which("npm") if kind == "dev" else None  # the page's type checker, and what its tests need
     if npm and subprocess.run([npm, "ci", "--silent"], cwd=LOCK.parent, check=False).returncode:
         print("make: npm could not fetch what tests of the dashboard's page need: they are skipped")
     print(f"make: installed in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def pip(*arguments: str) -> None:
-    """Let pip install, and show what it does: on a terminal as one line that changes, else as a line a step.
+def run(command: list[str], said: "deque[str] | None" = None) -> int:
+    """Run a command that installs; its exit code.
 
-    Raises:
-        OSError: when it fails; from its first error on, what it said is printed before.
+    What it does is shown, on a terminal as one line that changes, else as a line a step. ``said`` gets what it says
+    from its first error on.
     """
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", *arguments]
-    said: deque[str] = deque(maxlen=_SHOWN_LINES)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         progress = Progress()
         for line in lines_or_ticks(process.stdout):
             progress.show(line)
-            if said or line.strip().lower().startswith("error"):  # what pip says before is routine
+            if said is not None and (said or line.strip().lower().startswith("error")):  # the rest is routine
                 said.append(line)
         progress.end()
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):  # pip and what it started
+        with contextlib.suppress(ProcessLookupError):  # the command and what it started
             os.killpg(process.pid, signal.SIGKILL)
         raise
-    if process.wait():
-        sys.stderr.writelines(said)
-        raise OSError("pip could not install what it needs; its own words are above")
+    return process.wait()
 
 
 def lines_or_ticks(stream: "IO[bytes] | None") -> Iterator[str]:
@@ -150,7 +157,7 @@ def lines_or_ticks(stream: "IO[bytes] | None") -> Iterator[str]:
 
 
 class Progress:
-    """What pip does just now."""
+    """What uv or pip does just now."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -164,12 +171,16 @@ class Progress:
         if said.startswith("Collecting "):
             self._found += 1
             self._step = "fetching packages"
+        elif said.startswith("Resolved "):
+            self._step = f"fetching {said.split()[1]} packages"
+        elif said.startswith("Prepared "):
+            self._step = "unpacking packages"
         elif said.startswith("Installing collected packages"):
             self._step = f"unpacking {said.count(',') + 1} packages"
         elif said.startswith("WARNING: Retrying"):
             self._step = "the package index does not answer; asking again"
         if sys.stdout.isatty():
-            count = f" ({self._found})" if self._step.startswith("fetching") else ""
+            count = f" ({self._found})" if self._found else ""
             line = f"  {self._step}{count}, {time.monotonic() - self._began:.0f} s"
             print(f"\r{line:<{len(self._line)}}", end="", flush=True)
             self._line = line

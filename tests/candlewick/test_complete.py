@@ -27,7 +27,7 @@ from tests.support.pipeline import write_settings
 from tests.support.servers import RealServer
 from tests.support.waiting import wait_until
 
-BASE, NOON, NEXT_DAY = "2024-06-30T00:00", "2024-06-30T12:00", "2024-07-01T00:00"
+BASE, EVENING, NEXT_DAY = "2024-06-30T00:00", "2024-06-30T18:00", "2024-07-01T00:00"
 
 
 QUICK = {
@@ -53,12 +53,12 @@ def reported(settings: Settings, name: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_with_every_fault_at_once_half_a_day_of_thirty_series_ends_without_a_missing_candle(
+def test_with_every_fault_at_once_a_quarter_of_a_day_of_thirty_series_ends_without_a_missing_candle(
     tmp_path: Path, simulator: Callable[..., str], start: Start, candlewick: Run
 ) -> None:
     faults = ["--fault", "all", "--fault", "delisting=25"]
     address = simulator(
-        "--speed", 1440, "--start", NOON, "--end", NEXT_DAY, "--updates", 1, "--wait-for", 12, "--seed", 7, *faults
+        "--speed", 1440, "--start", EVENING, "--end", NEXT_DAY, "--updates", 1, "--wait-for", 12, "--seed", 7, *faults
     )
     groups: list[dict[str, Any]] = [
         {"market": "spot", "symbols": ["BTCUSDT", "BNBUSDT", "ETHUSDT", "SOLUSDT"], "intervals": ["1m", "5m", "1h"]},
@@ -85,11 +85,11 @@ def test_with_every_fault_at_once_half_a_day_of_thirty_series_ends_without_a_mis
         truth = held_by_the_exchange(address, one.series, one.span.begin_ms, one.span.end_ms)
         assert stored(settings.candles_folder, one.series) == truth, one.series
         assert one.tally.absent == one.tally.expected - len(truth), one.series
-    assert sum(audit.tally.absent for audit in found) > 5
-    assert sum(audit.tally.present for audit in found) > 4_500
+    assert sum(audit.tally.absent for audit in found) > 2
+    assert sum(audit.tally.present for audit in found) > 2_250
     assert any(audit.ended for audit in found)
     broken = sum(met["injected"].get(name, 0) for name in ("drop", "close", "shutdown", "silent_connection"))
-    assert broken > 7, "a connection every few seconds"
+    assert broken > 3, "a connection every few seconds"
     assert not {"no_close", "late_close", "corrupt", "truncated", "duplicate", "out_of_order"} - met["injected"].keys()
     assert not {"rest_5xx", "rest_slow", "rest_garbage", "listing", "delisting"} - met["injected"].keys()
     assert all(pool["calls_while_banned"] == 0 for pool in met["weights"].values())
