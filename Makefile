@@ -4,6 +4,7 @@
 BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
+BROKER ?= single
 SEED ?= 1
 
 .PHONY: help install install-dev up up-local up-docker down demo demo-docker status test types tests test-lowest format docs pictures audit bench chaos hosts crashes fuzz clean
@@ -78,8 +79,8 @@ audit: install-dev  ## known vulnerabilities of what is installed, where their l
 bench: install-dev  ## ours, what people use and the best plain loop, side by side
 	@exec $(BIN)/python -m bench
 
-chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare with the truth
-	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED)
+chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare (BROKER=single|sentinel|cluster)
+	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --broker $(BROKER)
 
 hosts: install-dev  ## hosts that share a market die, hang, come and are cut off (Linux, as root)
 	@exec $(BIN)/python -m chaos hosts

@@ -1,6 +1,6 @@
 """``python -m chaos COMMAND``: break Candlewick from outside, and compare."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,11 +17,14 @@ def run(
     minutes: Annotated[float, typer.Option(help="How long faults happen.", min=0.1)] = 10,
     seed: Annotated[int, typer.Option(help="Decides the market and what breaks.")] = 1,
     speed: Annotated[float, typer.Option(help="Simulated seconds a second.", min=1, max=1000)] = 120,
+    broker: Annotated[Literal["single", "sentinel", "cluster"], typer.Option(help="What carries the candles.")] = (
+        "single"
+    ),
 ) -> None:
     """Run the whole pipeline while everything breaks, then compare what is on disk with the exchange's truth."""
     from chaos.whole.report import run as run_everything
 
-    raise typer.Exit(0 if run_everything(minutes, seed, speed) else 1)
+    raise typer.Exit(0 if run_everything(minutes, seed, speed, broker) else 1)
 
 
 @app.command()

@@ -41,7 +41,7 @@ from consumer.storage.kinds import open_storage
 from consumer.storage.metadata import MetadataStore
 from consumer.stored_ends import StoredEnds
 from shared.broker.address import broker_name
-from shared.broker.client import CONNECTION_ERRORS, check_server, fatal_answer, sync_client
+from shared.broker.client import CONNECTION_ERRORS, check_server, fatal_answer, server_info, sync_client
 from shared.broker.entry import Entry
 from shared.broker.heartbeat import BEAT_SECONDS, beat, fall_silent
 from shared.broker.keys import Keys
@@ -181,7 +181,8 @@ class Writer:
 
     def _greet(self, *, is_first: bool) -> None:
         """Check the server that the address leads to now, and create the groups that are read there."""
-        check_server(self._client.info(), broker_name(self._settings))
+        for market in self._markets:
+            check_server(server_info(self._client, self._keys.candles(market)), broker_name(self._settings))
         warn_of_clock(self._client)
         self._sources.greet()
         self.reader.create_groups()

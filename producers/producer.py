@@ -36,7 +36,14 @@ from producers.live.sharing import Sharing
 from producers.publish.publisher import Publisher
 from producers.publish.verify import StreamVerifier
 from shared.broker.address import broker_name
-from shared.broker.client import CONNECTION_ERRORS, AsyncClient, async_client, check_server, fatal_answer
+from shared.broker.client import (
+    CONNECTION_ERRORS,
+    AsyncClient,
+    async_client,
+    check_server,
+    fatal_answer,
+    server_info_async,
+)
 from shared.broker.heartbeat import BEAT_SECONDS, Rate, beat, fall_silent
 from shared.broker.keys import Keys
 from shared.broker.sources import claim_async
@@ -138,7 +145,7 @@ class Producer:
         name = broker_name(self.settings)
         while self.publisher.held or not self.publisher.is_stopping:
             try:
-                check_server(await self.client.info(), name)
+                check_server(await server_info_async(self.client, self.keys.candles(self.market)), name)
                 await claim_async(self.client, self.keys, self.market, self.source, mix=self._mixes)
             except (*CONNECTION_ERRORS, RedisError) as error:
                 fatal = fatal_answer(error, self.settings)

@@ -5,11 +5,13 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from candlewick.checks.finding import Finding, bad, doubtful, well
+from candlewick.checks.finding import Finding, Level, bad, doubtful, well
 from candlewick.up import embedded
 from shared.broker.address import broker_name
-from shared.broker.client import check_server, fatal_answer, sync_client
+from shared.broker.client import check_server, fatal_answer, server_info, sync_client
+from shared.broker.keys import Keys
 from shared.errors import BrokerError
+from shared.market import Market
 from shared.settings.model import Settings
 
 _FULL, _NEARLY_FULL = 0.95, 0.8
@@ -28,8 +30,10 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
             return
     client, name = sync_client(settings), broker_name(settings)
     try:
-        info: Mapping[str, Any] = client.info()
-        check_server(info, name)
+        keys = Keys(settings.broker.prefix)
+        infos = [server_info(client, keys.candles(market)) for market in Market]
+        for info in infos:
+            check_server(info, name)
     except (RedisError, OSError) as error:
         fatal = fatal_answer(error, settings) if isinstance(error, RedisError) else None
         remedy = "start it, or correct broker.url, broker.username and CANDLEWICK_BROKER_PASSWORD"
@@ -40,10 +44,13 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
         return
     finally:
         client.close()
+    info = infos[0]
     version = info.get("valkey_version") or info.get("redis_version")
     yield well("broker", f"{name} answers, version {version}, and evicts nothing")
-    yield _persistence(info)
-    yield _memory(info)
+    for judge in (_persistence, _memory):
+        yield max(
+            map(judge, infos), key=lambda one: list(Level).index(one.level)
+        )  # of a cluster each market may be on a server of its own
 
 
 def _persistence(info: Mapping[str, Any]) -> Finding:

@@ -92,7 +92,11 @@ Data = Annotated[
 Broker = Annotated[
     str | None,
     typer.Option(
-        "--broker", "-b", metavar="URL", help="Broker: redis://, rediss://, unix:// or sentinel://.", show_default=False
+        "--broker",
+        "-b",
+        metavar="URL",
+        help="Broker: redis://, rediss://, unix://, sentinel:// or cluster://.",
+        show_default=False,
     ),
 ]
 Simulator = Annotated[

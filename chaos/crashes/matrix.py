@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from chaos.broker import running_broker
+from chaos.brokers.plain import running_broker
 from chaos.crashes import strace
 from chaos.crashes.places import Place
 from chaos.crashes.strace import Fault

@@ -12,9 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from chaos.whole.kinds import ALWAYS, KINDS
+from chaos.processes import Part
+from chaos.whole.kinds import ALWAYS, kinds_of
 from chaos.whole.pipeline import HOLES, Pipeline
-from chaos.whole.processes import Part
 from shared.market import Market
 
 _MEAN_PAUSE_SECONDS = 1.0
@@ -46,13 +46,14 @@ class Faults:
     def run(self, seconds: float) -> None:
         """Let faults happen for so long; they are not mended yet when it returns."""
         self.pipeline.ask_exchange("PATCH", "faults", ALWAYS)
-        weights = [kind.weight for kind in KINDS]
+        kinds = kinds_of(self.pipeline)
+        weights = [kind.weight for kind in kinds]
         until = time.monotonic() + seconds
         next_at = time.monotonic()
         while (now := time.monotonic()) < until:
             if now >= next_at:
                 next_at = now + self.rng.expovariate(1 / _MEAN_PAUSE_SECONDS)
-                (kind,) = self.rng.choices(KINDS, weights)
+                (kind,) = self.rng.choices(kinds, weights)
                 if kind.strike(self):
                     self.survived[kind.name] += 1
                     self.pipeline.logbook.say(kind.name)
@@ -69,7 +70,7 @@ class Faults:
         self.pipeline.ask_exchange("PATCH", "faults", {"all": 0, "holes": HOLES})
         for pool in ("spot", "futures"):
             self.pipeline.ask_exchange("POST", "rest", {"pool": pool, "status": 429, "seconds": 0})
-        self.pipeline.proxy.heal()
+        self.pipeline.broker.heal()
         self.pipeline.logbook.say("everything is mended")
 
     def keep_alive(self) -> None:

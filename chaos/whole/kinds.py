@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from chaos.brokers.server import Server
+from chaos.brokers.single import Single
+from chaos.processes import Part
+from chaos.proxy import Proxy
 from chaos.whole.pipeline import BY_PATTERN, CLAIM_SECONDS, HOLES, INTERVALS, Pipeline
-from chaos.whole.processes import Part
 from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.interval import Interval
@@ -21,9 +24,11 @@ if TYPE_CHECKING:
 ALWAYS = {"all": 0.5, "listing": 0, "delisting": 0, "holes": HOLES}
 """Faults of the exchange's own while the others happen; symbols come and go by ``list`` and ``delist`` below."""
 
+CUTS = "connections to the broker cut"
+KILLS = ("producer killed", "writer killed", "broker killed", "primary killed")
+
 _STORM = ALWAYS | {"all": 2.0}
 _MAX_DOWN_SECONDS = 2.5
-_MAX_CUT_AFTER_BYTES = 400
 _MAX_LISTED = 6
 _LEAST_LIFE_SECONDS = 20.0
 
@@ -78,15 +83,16 @@ def _ask_to_end(parts: Callable[[Pipeline], Sequence[Part]]) -> Callable[["Fault
 
 
 def _cut(faults: "Faults") -> bool:
-    """Counted by the proxy: it knows whether there was a connection."""
-    faults.pipeline.proxy.cut(faults.rng.choice((0, faults.rng.randrange(1, _MAX_CUT_AFTER_BYTES))))
+    """Counted by the broker: it knows whether there was a connection."""
+    faults.pipeline.broker.cut(faults.rng)
     return False
 
 
-def _until_healed(act: Callable[["Faults"], None], max_seconds: float) -> Callable[["Faults"], bool]:
+def _until_healed(act: Callable[[Proxy], None], max_seconds: float) -> Callable[["Faults"], bool]:
     def strike(faults: "Faults") -> bool:
-        act(faults)
-        faults.later(faults.rng.uniform(0.1, 1) * max_seconds, faults.pipeline.proxy.heal)
+        proxy = _single(faults).proxy
+        act(proxy)
+        faults.later(faults.rng.uniform(0.1, 1) * max_seconds, proxy.heal)
         return True
 
     return strike
@@ -140,12 +146,18 @@ def _delist(faults: "Faults") -> bool:
     return True
 
 
+def _single(faults: "Faults") -> Single:
+    assert isinstance(faults.pipeline.broker, Single)  # noqa: S101 # its kinds are drawn for no other
+    return faults.pipeline.broker
+
+
 def _flush(faults: "Faults") -> bool:
-    """The broker forgets everything."""
-    if faults.any_of([faults.pipeline.broker]) is None:
+    """The broker forgets everything; a cluster, what one of its nodes has."""
+    part = faults.any_of(faults.pipeline.broker.primaries)
+    if not isinstance(part, Server):
         return False
     try:
-        with faults.pipeline.client() as client:
+        with part.client() as client:
             client.flushall()
     except (RedisError, OSError):
         return False
@@ -154,8 +166,6 @@ def _flush(faults: "Faults") -> bool:
 
 def _delete_stream(faults: "Faults") -> bool:
     """One market's stream goes, and with it its group; what else the broker holds of the market stays."""
-    if faults.any_of([faults.pipeline.broker]) is None:
-        return False
     keys = Keys(faults.pipeline.settings.broker.prefix)
     try:
         with faults.pipeline.client() as client:
@@ -167,9 +177,10 @@ def _delete_stream(faults: "Faults") -> bool:
 
 def _fail_over(faults: "Faults") -> bool:
     """A replica begins to follow, and is promoted soon, however far it has come."""
-    if faults.any_of([faults.pipeline.broker]) is None or not faults.pipeline.begin_standby():
+    broker = _single(faults)
+    if faults.any_of(broker.parts) is None or not broker.begin_standby():
         return False
-    faults.later(faults.rng.uniform(0, 4), faults.pipeline.fail_over)
+    faults.later(faults.rng.uniform(0, 4), broker.fail_over)
     return True
 
 
@@ -182,31 +193,28 @@ def _writers(pipeline: Pipeline) -> Sequence[Part]:
 
 
 def _broker(pipeline: Pipeline) -> Sequence[Part]:
-    return [pipeline.broker]
+    return pipeline.broker.parts
+
+
+def _primaries(pipeline: Pipeline) -> Sequence[Part]:
+    return pipeline.broker.primaries
 
 
 LOSSES: Sequence[Kind] = (
     Kind("broker flushed", 0.1, _flush),
     Kind("stream deleted", 0.1, _delete_stream),
-    Kind("fail-over to a replica that lags", 0.15, _fail_over),
 )
 """The broker loses what it had answered for."""
 
-KINDS: Sequence[Kind] = (
+_EVERYWHERE: Sequence[Kind] = (
     Kind("producer killed", 1.2, _kill(_producers)),
     Kind("writer killed", 1.2, _kill(_writers)),
-    Kind("broker killed", 1.0, _kill(_broker)),
-    Kind("connections to the broker cut", 3.4, _cut),
+    Kind(CUTS, 3.4, _cut),
     Kind("producer stopped", 0.25, _stop(_producers, 5.0)),
     Kind("writer stopped beyond the claim time", 0.25, _stop(_writers, 2.5 * CLAIM_SECONDS)),
-    Kind("broker hung", 0.2, _stop(_broker, 4.0)),
     Kind("producer asked to end", 0.2, _ask_to_end(_producers)),
     Kind("writer asked to end", 0.2, _ask_to_end(_writers)),
     Kind("broker asked to end", 0.1, _ask_to_end(_broker)),
-    Kind("broker out of reach", 0.3, _until_healed(lambda faults: faults.pipeline.proxy.refuse(), 3)),
-    Kind("broker a black hole", 0.25, _until_healed(lambda faults: faults.pipeline.proxy.freeze(), 4)),
-    Kind("broker slow to answer", 0.2, _until_healed(lambda faults: faults.pipeline.proxy.delay(0.2), 4)),
-    Kind("broker on a thin line", 0.15, _until_healed(lambda faults: faults.pipeline.proxy.throttle(5000), 4)),
     Kind("disk full", 0.4, _fill_disk),
     Kind("every connection to the exchange lost", 0.15, _exchange("POST", "drop", lambda _: {})),
     Kind("exchange shut down and back", 0.1, _exchange("POST", "shutdown", lambda _: {})),
@@ -229,5 +237,24 @@ KINDS: Sequence[Kind] = (
     *LOSSES,
 )
 
-KILLS = ("producer killed", "writer killed", "broker killed")
-CUTS = "connections to the broker cut"
+_SINGLE: Sequence[Kind] = (
+    Kind("broker killed", 1.0, _kill(_broker)),
+    Kind("broker hung", 0.2, _stop(_broker, 4.0)),
+    Kind("broker out of reach", 0.3, _until_healed(lambda proxy: proxy.refuse(), 3)),
+    Kind("broker a black hole", 0.25, _until_healed(lambda proxy: proxy.freeze(), 4)),
+    Kind("broker slow to answer", 0.2, _until_healed(lambda proxy: proxy.delay(0.2), 4)),
+    Kind("broker on a thin line", 0.15, _until_healed(lambda proxy: proxy.throttle(5000), 4)),
+    Kind("fail-over to a replica that lags", 0.15, _fail_over),
+)
+
+_SEVERAL: Sequence[Kind] = (
+    Kind("broker killed", 0.5, _kill(_broker)),
+    Kind("primary killed", 0.5, _kill(_primaries)),
+    Kind("broker hung", 0.2, _stop(_broker, 4.0)),
+    Kind("primary hung", 0.2, _stop(_primaries, 4.0)),
+)
+
+
+def kinds_of(pipeline: Pipeline) -> Sequence[Kind]:
+    """What may happen to a pipeline, by its broker."""
+    return (*_EVERYWHERE, *(_SINGLE if isinstance(pipeline.broker, Single) else _SEVERAL))

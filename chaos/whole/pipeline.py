@@ -17,13 +17,16 @@ from typing import Any, Self
 import httpx
 
 from candlewick.up.child import COMMAND, SUPERVISED
-from chaos.broker import answers
-from chaos.proxy import Proxy, proxy
-from chaos.whole.processes import Logbook, Part, clean_environment
-from chaos.whole.server import Server
+from chaos.brokers.cluster import Cluster
+from chaos.brokers.sentinels import Sentinels
+from chaos.brokers.several import Several
+from chaos.brokers.single import Single
+from chaos.processes import Logbook, Part, clean_environment
+from chaos.proxy import proxy
 from chaos.whole.truth import Difference, compare, control
 from consumer.dataset.audit import SeriesAudit, audit
 from consumer.dataset.dataset import Dataset
+from shared.broker.client import sync_client
 from shared.broker.keys import Keys
 from shared.candle import Series
 from shared.errors import StoreError
@@ -43,6 +46,9 @@ INTERVALS: Mapping[Market, tuple[str, ...]] = {
 BY_PATTERN = (Market.SPOT, Market.USDT_FUTURES)
 """Markets of which everything is recorded that the exchange lists."""
 
+BROKERS = ("single", "sentinel", "cluster")
+"""Kinds of brokers: a server behind a proxy, two that Sentinels watch, a cluster of six."""
+
 CLAIM_SECONDS = 3.0
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.5
@@ -60,19 +66,20 @@ class Pipeline:
         folder: of this run: data, broker, log. It must exist and be empty.
         seed: of the exchange's market and faults.
         speed: simulated seconds a second.
+        broker: its kind, one of ``BROKERS``.
 
     Attributes:
         address: of the simulated exchange.
-        broker: the part; its clients reach it through ``proxy``.
+        broker: what runs of it.
         producers: parts.
         writers: parts.
-        proxy: between the broker and everyone.
         settings: in force in every part.
         expected: series that must be on disk at the end; whoever lists a symbol adds to it.
     """
 
-    def __init__(self, folder: Path, seed: int, speed: float) -> None:
+    def __init__(self, folder: Path, seed: int, speed: float, broker: str = "single") -> None:
         self.folder = folder.absolute()
+        self._broker_kind = broker
         self.speed = speed
         self.expected = [
             Series(market, symbol, Interval(interval))
@@ -87,8 +94,7 @@ class Pipeline:
         with contextlib.ExitStack() as stack:
             self.logbook = stack.enter_context(Logbook(self.folder / "log"))
             short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cw-")))  # for a socket's short path
-            self.broker, self._standby = (self._server(stack, name, short) for name in ("broker", "standby"))
-            self.proxy: Proxy = stack.enter_context(proxy(self.broker.socket))
+            self.broker = self._start_broker(stack, short)
             self.address = self._start_exchange(stack)
             self._config = self.folder / "candlewick.toml"
             self._config.write_text(self._settings_text())
@@ -105,31 +111,11 @@ class Pipeline:
     @property
     def parts(self) -> Sequence[Part]:
         """Whatever may be broken, but for the exchange."""
-        return (self.broker, *self.producers, *self.writers)
+        return (*self.broker.parts, *self.producers, *self.writers)
 
     def client(self) -> Any:
-        """A connection to the broker that no fault of the proxy meets."""
-        return self.broker.client()
-
-    def begin_standby(self) -> bool:
-        """Start a replica of the broker, from nothing; False when there is one already."""
-        standby = self._standby
-        if standby.runs:
-            return False
-        standby.forget_everything()
-        standby.start()
-        with standby.client() as client:
-            self.wait_for("the standby answers", lambda: answers(client))
-            client.replicaof("127.0.0.1", str(self.broker.port))
-        return True
-
-    def fail_over(self) -> None:
-        """The broker dies for good, and its replica takes its place, with whatever it has by now."""
-        self.broker.end()
-        self.broker, self._standby = self._standby, self.broker
-        with self.client() as client:
-            client.replicaof("NO", "ONE")
-        self.proxy.retarget(self.broker.socket)
+        """A connection to the broker that no fault of a proxy meets."""
+        return self.broker.client() if isinstance(self.broker, Single) else sync_client(self.settings)
 
     def ask_exchange(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
         """Ask the exchange's control endpoint for something.
@@ -197,7 +183,7 @@ class Pipeline:
 
     def _start_all(self, stack: contextlib.ExitStack) -> None:
         """Start every part; the second recorder of a market when time runs, for the exchange counts channels."""
-        for part in self.parts:
+        for part in (*self.producers, *self.writers):
             part.start()
         self.wait_for("the exchange's time runs", lambda: int(control(self.address)["time_ms"]) > BASE_MS)
         second = self._candlewick(stack, "usdt_futures 2", "produce", "usdt_futures")
@@ -224,16 +210,24 @@ class Pipeline:
         stack.callback(part.end)
         return part
 
-    def _server(self, stack: contextlib.ExitStack, name: str, short: Path) -> Server:
-        server = Server(name, self.folder / name, short / name, self.logbook)
-        stack.callback(server.end)
-        return server
+    def _start_broker(self, stack: contextlib.ExitStack, sockets: Path) -> Single | Several:
+        folder = self.folder / "broker"
+        if self._broker_kind == "single":
+            broker = Single(folder, self.logbook, sockets)
+            stack.callback(broker.end)
+            broker.start()
+            broker.proxy = stack.enter_context(proxy(broker.socket))
+            return broker
+        several = (Sentinels if self._broker_kind == "sentinel" else Cluster)(folder, self.logbook)
+        stack.callback(several.end)
+        several.start()
+        return several
 
     def _settings_text(self) -> str:
         """Time-outs fit for a test, and a buffer small enough to be full now and then."""
         sections: Mapping[str, Mapping[str, object]] = {
             "data": {"folder": str(self.folder / "data")},
-            "broker": {"url": f"redis://127.0.0.1:{self.proxy.port}/0", "timeout_seconds": 2},
+            "broker": {"url": self.broker.url, "timeout_seconds": 2},
             "exchange": {
                 "simulator": self.address,
                 "weight_folder": str(self.folder / "weight"),

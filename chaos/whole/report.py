@@ -16,21 +16,26 @@ from chaos.whole.run import Outcome
 from chaos.whole.run import run as run_once
 
 
-def run(minutes: float, seed: int, speed: float) -> bool:
+def run(minutes: float, seed: int, speed: float, broker: str) -> bool:
     """Run it in a folder of its own below ``.chaos``, print what came of it; whether everything is as it should be."""
     parent = Path(".chaos")
     folder = parent / f"seed-{seed}-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
     folder.mkdir(parents=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    print(f"chaos: {minutes:g} minutes of faults from seed {seed}, in {folder}", file=sys.stderr, flush=True)
+    print(
+        f"chaos: {minutes:g} minutes of faults from seed {seed} (broker: {broker}), in {folder}",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
-        outcome = run_once(folder, minutes, seed, speed)
+        outcome = run_once(folder, minutes, seed, speed, broker)
     except (ChaosError, httpx.HTTPError) as error:
         print(f"chaos: no result: {error}; the log of all processes is in {folder}", file=sys.stderr)
         return False
     _show(outcome)
-    print(f"Once more: {sys.executable} -m chaos run --minutes {minutes:g} --seed {seed} --speed {speed:g}")
+    options = f"--minutes {minutes:g} --seed {seed} --speed {speed:g} --broker {broker}"
+    print(f"Once more: {sys.executable} -m chaos run {options}")
     if not outcome.is_good:
         print(f"FAILED; the data and the log of all processes are in {folder}")
         return False

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 from redis.exceptions import RedisError
 
+from chaos.processes import Part
 from chaos.whole.faults import Faults
 from chaos.whole.kinds import CUTS, KILLS
 from chaos.whole.pipeline import ChaosError, Pipeline
-from chaos.whole.processes import Part
 from chaos.whole.truth import Difference, candles_of, control
 from shared.interval import MINUTE_MS
 
@@ -66,7 +66,7 @@ class Outcome:
         )
 
 
-def run(folder: Path, minutes: float, seed: int, speed: float) -> Outcome:
+def run(folder: Path, minutes: float, seed: int, speed: float, broker: str = "single") -> Outcome:
     """Run once; nothing runs any more when it returns or raises.
 
     Args:
@@ -74,18 +74,19 @@ def run(folder: Path, minutes: float, seed: int, speed: float) -> Outcome:
         minutes: how long faults happen; about a minute more is needed to mend and compare.
         seed: decides the exchange's market and what breaks.
         speed: the exchange's seconds a second.
+        broker: its kind (``chaos.whole.pipeline.BROKERS``).
 
     Raises:
         ChaosError: when the pipeline does not even start.
     """
     outcome = Outcome(minutes)
-    with Pipeline(folder, seed, speed) as pipeline:
+    with Pipeline(folder, seed, speed, broker) as pipeline:
         faults = Faults(pipeline, seed)
         faults.run(60 * minutes)
         faults.end()
         state = control(pipeline.address)
         outcome.survived = faults.survived
-        outcome.survived[CUTS] = pipeline.proxy.counts["cut"]
+        outcome.survived[CUTS] = pipeline.broker.cuts
         outcome.at_the_exchange = Counter(state["injected"])
         horizon_ms = int(state["time_ms"]) // MINUTE_MS * MINUTE_MS
         _settle(pipeline, faults, horizon_ms, outcome)

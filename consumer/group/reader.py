@@ -11,15 +11,17 @@ No call is safe to interrupt: after any exception call ``recover``, and forget w
 will be read again.
 """
 
+import itertools
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from consumer.group.dead_letters import Burial
 from shared.broker.client import SyncClient
+from shared.broker.cluster import is_cluster
 from shared.broker.entry import Entry, decode_entry, entry_fields
 from shared.broker.keys import Keys
 from shared.broker.paging import Paging
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _ACKNOWLEDGED_AT_ONCE = 1000
 _CLAIMED_AT_ONCE = 500
+_TURN_MS = 100
 _BEGINNING = b"0-0"
 
 
@@ -51,6 +54,7 @@ class EntryReader:
         self._consumer = consumer
         self._burial = Burial(client, keys, group, consumer)
         self._paging = Paging()
+        self._turns = itertools.cycle(self._markets)
         self._claimed_to = dict.fromkeys(self._markets, _BEGINNING)
         self._recovered_to: dict[bytes, bytes] = {}
         self.recover()
@@ -94,9 +98,7 @@ class EntryReader:
                 entries = self._read_pending(count)
                 if entries or self._recovered_to:
                     return entries
-            streams, count = dict.fromkeys(self._markets, b">"), self._paging.next_count(count)
-            answer = self._client.xreadgroup(self._group, self._consumer, streams, count=count, block=max(1, block_ms))
-            return self._decode(answer)
+            return self._decode(self._read_new(self._paging.next_count(count), max(1, block_ms)))
         except ResponseError as error:
             if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
@@ -130,19 +132,34 @@ class EntryReader:
         by_market = defaultdict[Market, list[bytes]](list)
         for entry in entries:
             by_market[entry.market].append(entry.id)
-        pipeline = self._client.pipeline(transaction=False)
         for market, ids in by_market.items():
+            pipeline = self._client.pipeline(transaction=False)
             for first in range(0, len(ids), _ACKNOWLEDGED_AT_ONCE):
                 pipeline.xack(self._keys.candles(market), self._group, *ids[first : first + _ACKNOWLEDGED_AT_ONCE])
-        pipeline.execute()
+            pipeline.execute()
 
     def give_up(self, entry: Entry, reason: str) -> None:
         """Move an entry that cannot be stored to the dead letters, and acknowledge it."""
         self._burial.bury(entry.market, entry.id, entry_fields(entry.item), reason)
 
+    def _read_new(self, count: int, block_ms: int) -> Any:
+        """New entries of all streams; where no command can wait for several, it waits for one in turn."""
+        if not is_cluster(self._client):
+            return self._read_from(dict.fromkeys(self._markets, b">"), count, block_ms)
+        answer = [found for stream in self._markets for found in self._read_from({stream: b">"}, count)]
+        if answer:
+            return answer
+        stream = next(self._turns)
+        return self._read_from({stream: b">"}, count, min(block_ms, _TURN_MS))
+
+    def _read_from(self, streams: Mapping[bytes, bytes], count: int, block_ms: int | None = None) -> Any:
+        return self._client.xreadgroup(self._group, self._consumer, streams, count=count, block=block_ms)
+
     def _read_pending(self, count: int) -> list[Entry]:
         count = self._paging.next_count(count)
-        answer = self._client.xreadgroup(self._group, self._consumer, self._recovered_to, count=count)
+        at_once = [{stream: at} for stream, at in self._recovered_to.items()]
+        asked = at_once if is_cluster(self._client) else [self._recovered_to]
+        answer = [found for streams in asked for found in self._read_from(streams, count)]
         for stream, entries in answer:
             if entries:
                 self._recovered_to[stream] = entries[-1][0]

@@ -9,8 +9,10 @@ from shared.errors import BrokerError
 from shared.settings.model import Settings
 from shared.settings.types import without_secrets
 
+FIXED_OPTIONS = ("protocol", "decode_responses", "encoding")
+"""Options that an address is not asked for: others would change what answers look like."""
+
 _SUN_PATH_BYTES = 100  # a Unix socket's path holds 104 bytes on macOS, 108 on Linux
-_FIXED_OPTIONS = ("protocol", "decode_responses", "encoding")  # of a URL; others would change what answers look like
 
 
 def embedded_folder(settings: Settings) -> Path:
@@ -37,7 +39,7 @@ def broker_url(settings: Settings) -> str:
     if not settings.broker.url:
         return f"unix://{quote(str(embedded_socket(settings)))}"
     parts = urlsplit(settings.broker.url)
-    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in _FIXED_OPTIONS]
+    options = [(name, value) for name, value in parse_qsl(parts.query) if name not in FIXED_OPTIONS]
     url = urlunsplit(parts._replace(scheme=parts.scheme.replace("valkey", "redis"), query=urlencode(options)))
     return url if parts.netloc else url.replace(":", "://", 1)  # urlunsplit leaves the slashes of an empty host out
 

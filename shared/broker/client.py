@@ -6,7 +6,8 @@ lost, and whoever calls decides whether repeating is right (docs/design.md, "Del
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import redis
 import redis.asyncio
@@ -23,9 +24,12 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from shared.broker.address import broker_name, broker_url
-from shared.broker.sentinel import SentinelAddress, async_sentinel_client, is_sentinel, sentinel_client
+from shared.broker.cluster import async_cluster_client, cluster_client
+from shared.broker.hosts import HostsAddress
+from shared.broker.sentinel import async_sentinel_client, sentinel_client
 from shared.errors import BrokerAwayError, BrokerError, ReplicaError
 from shared.settings.model import Settings
+from shared.settings.types import CLUSTER_PORT, CLUSTER_SCHEMES, SENTINEL_PORT, SENTINEL_SCHEMES, is_one_of
 
 SyncClient = redis.Redis
 AsyncClient = redis.asyncio.Redis
@@ -42,32 +46,44 @@ def sync_client(settings: Settings, timeout_seconds: float | None = None) -> Syn
 
     It waits ``timeout_seconds`` for an answer at most, by default ``broker.timeout_seconds``.
     """
-    return _client(redis.Redis.from_url, sentinel_client, settings, Retry(NoBackoff(), 0), timeout_seconds)
+    return _client(_BLOCKING, settings, timeout_seconds)
 
 
 def async_client(settings: Settings) -> AsyncClient:
     """An asyncio client; otherwise as ``sync_client``."""
-    return _client(redis.asyncio.Redis.from_url, async_sentinel_client, settings, AsyncRetry(NoBackoff(), 0))
+    return _client(_ASYNCIO, settings)
 
 
-def _client(
-    from_url: Callable[..., _Client],
-    of_sentinels: Callable[..., _Client],
-    settings: Settings,
-    retry: object,
-    timeout_seconds: float | None = None,
-) -> _Client:
-    broker = settings.broker
+class _Makers(NamedTuple, Generic[_Client]):
+    """What makes a client, by the kind of address."""
+
+    of_server: Callable[..., _Client]
+    of_sentinels: Callable[..., _Client]
+    of_cluster: Callable[..., _Client]
+
+
+_BLOCKING = _Makers(partial(redis.Redis.from_url, retry=Retry(NoBackoff(), 0)), sentinel_client, cluster_client)
+_ASYNCIO = _Makers(
+    partial(redis.asyncio.Redis.from_url, retry=AsyncRetry(NoBackoff(), 0)),
+    async_sentinel_client,
+    async_cluster_client,
+)
+
+
+def _client(makers: _Makers[_Client], settings: Settings, timeout_seconds: float | None = None) -> _Client:
+    broker, url = settings.broker, settings.broker.url
     login = _given(broker.username, broker.password)
     waits = {
         "socket_timeout": timeout_seconds or broker.timeout_seconds,
         "socket_connect_timeout": broker.timeout_seconds,
     }
-    if is_sentinel(broker.url):
-        sentinel_login = _given(broker.sentinel_username, broker.sentinel_password)
-        return of_sentinels(SentinelAddress.parse(broker.url), login, sentinel_login, **waits)
     try:
-        return from_url(broker_url(settings), retry=retry, **waits, **login)
+        if is_one_of(url, SENTINEL_SCHEMES):
+            of_sentinels = _given(broker.sentinel_username, broker.sentinel_password)
+            return makers.of_sentinels(HostsAddress.parse(url, SENTINEL_PORT), of_sentinels, **waits, **login)
+        if is_one_of(url, CLUSTER_SCHEMES):
+            return makers.of_cluster(HostsAddress.parse(url, CLUSTER_PORT), broker.prefix, **waits, **login)
+        return makers.of_server(broker_url(settings), **waits, **login)
     except ValueError as error:
         raise BrokerError(f"broker.url {broker_name(settings)} cannot be used: {error}") from None
 
@@ -81,9 +97,12 @@ def check_server(info: Mapping[str, object], name: str) -> None:
     """Refuse a server that would lose candles, by what INFO answered; ``name`` is its address for people.
 
     Raises:
-        BrokerError: when the server evicts keys or is older than Redis 7.0.
+        BrokerError: when the server evicts keys, is older than Redis 7.0, or is a node of a cluster that is not named
+            as one.
         ReplicaError: when it is a replica; of one that was a primary before, wait for the end of the fail-over.
     """
+    if info.get("cluster_enabled") and not is_one_of(name, CLUSTER_SCHEMES):
+        raise BrokerError(f"the broker {name} is a node of a Redis Cluster: write cluster:// and some of its nodes")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise BrokerError(
@@ -96,6 +115,18 @@ def check_server(info: Mapping[str, object], name: str) -> None:
         raise BrokerError(f"the broker {name} is version {version}: Redis 7.0 or Valkey 8 is the oldest that works")
     if info.get("role") == "slave":
         raise ReplicaError(f"the broker {name} is a read-only replica: use its primary's address")
+
+
+def server_info(client: SyncClient, key: str) -> Mapping[str, object]:
+    """What INFO says of the server that has a key; of a cluster the keys of another market may be on another one."""
+    pipeline: Any = client.pipeline(transaction=False)
+    return cast("Mapping[str, object]", pipeline.exists(key).info().execute()[1])
+
+
+async def server_info_async(client: AsyncClient, key: str) -> Mapping[str, object]:
+    """``server_info`` over an asyncio client."""
+    pipeline: Any = client.pipeline(transaction=False)
+    return cast("Mapping[str, object]", (await pipeline.exists(key).info().execute())[1])
 
 
 @contextmanager

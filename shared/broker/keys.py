@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 from shared.market import Market
 
+NO_MARKET = "all"
+"""The hash tag of keys that belong to no market."""
+
+TAGS = (*(market.value for market in Market), NO_MARKET)
+"""The hash tag of every key: what is in its braces. A Redis Cluster keeps keys of one tag together."""
+
 ASKED = "asked"
 """Field of ``Keys.stored``: a producer's question up to where the disk has each series, a word of its own."""
 
@@ -21,7 +27,7 @@ RECORDED = "recorded "
 class Keys:
     """Names of the keys under one prefix.
 
-    The market stands in braces, Redis Cluster's hash tag: all keys of a market share a slot.
+    The market, or ``all``, stands in braces, Redis Cluster's hash tag: all keys of a market share a slot.
 
     | key | kind | written by | read by |
     |---|---|---|---|
@@ -66,11 +72,11 @@ class Keys:
 
     def weight(self, pool: str, address: str) -> str:
         """The bucket of request weight of all hosts behind one public address (``producers.exchange.weight``)."""
-        return f"{self.prefix}:weight:{pool}:{address}"
+        return f"{self.prefix}:weight:{{{NO_MARKET}}}:{pool}:{address}"
 
     def crash_count(self, consumer: str) -> str:
         """Hash of how often a writer has started since a flush last stored something (``consumer.recovery.poison``)."""
-        return f"{self.prefix}:starts:{consumer}"
+        return f"{self.prefix}:starts:{{{NO_MARKET}}}:{consumer}"
 
     def sources(self, market: Market) -> str:
         """Which exchange a market's candles come from (``shared.broker.sources``)."""
@@ -82,4 +88,4 @@ class Keys:
 
     def heartbeat(self, role: str, name: str) -> str:
         """What one living process says of itself: JSON."""
-        return f"{self.prefix}:heartbeat:{role}:{name}"
+        return f"{self.prefix}:heartbeat:{{{NO_MARKET}}}:{role}:{name}"

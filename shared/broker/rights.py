@@ -12,6 +12,9 @@ COMMANDS = (
 )
 """As an access control list names them, subcommands behind ``|``."""
 
+CLUSTER = ("cluster|slots",)
+"""On a Redis Cluster, besides."""
+
 OPTIONAL = ("eval", "wait", "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers")
 """Without these names of consumers that are gone stay, an entry that is no candle may become two dead letters,
 ``broker.replicas`` counts none, and ``replay --group`` moves no group."""

@@ -65,7 +65,7 @@ class BrokerSettings(Section):
 
     url: BrokerAddress = Field(
         "",
-        description="redis://, rediss://, unix:// or sentinel://HOST,HOST/NAME; "
+        description="redis://, rediss://, unix://, sentinel://HOST,HOST/NAME or cluster://HOST,HOST; "
         "empty: the embedded Valkey in the data folder",
     )
     username: str = Field("", description="user name, where the URL names none")

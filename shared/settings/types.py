@@ -1,6 +1,7 @@
 """Types of single settings: symbols and patterns, addresses, lengths of time. Each error says what is allowed."""
 
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ def _symbol(text: str) -> str:
 def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False) -> str:
     if may_be_empty and not text:
         return text
-    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+    if not is_one_of(text, schemes):
         raise ValueError(f"an address begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     try:
         parts = urlsplit(text)
@@ -42,22 +43,33 @@ def _address(schemes: tuple[str, ...], text: str, *, may_be_empty: bool = False)
 STORE_SCHEMES = ("s3", "gs", "az")
 SENTINEL_SCHEMES = ("sentinel", "sentinels")
 SENTINEL_PORT = 26379
-_BROKER_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+CLUSTER_SCHEMES = ("cluster", "clusters")
+CLUSTER_PORT = 6379
+_BROKER_SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys", *SENTINEL_SCHEMES, *CLUSTER_SCHEMES)
+
+
+def is_one_of(url: str, schemes: Iterable[str]) -> bool:
+    """Whether an address has one of these schemes."""
+    return url.startswith(tuple(f"{scheme}://" for scheme in schemes))
 
 
 def _broker_address(text: str) -> str:
-    if not text.startswith(tuple(f"{scheme}://" for scheme in SENTINEL_SCHEMES)):
-        return _address((*_BROKER_SCHEMES, *SENTINEL_SCHEMES), text, may_be_empty=True)
+    if is_one_of(text, SENTINEL_SCHEMES):
+        what = "of Sentinels is sentinel://HOST[:PORT],HOST[:PORT]/NAME[/DB], NAME being what they watch"
+        return _hosts_address(text, r"/[\w.%-]+(/\d{1,4})?/?", what)
+    if is_one_of(text, CLUSTER_SCHEMES):
+        return _hosts_address(text, "/?", "of a Redis Cluster is cluster://HOST[:PORT],HOST[:PORT], some of its nodes")
+    return _address(_BROKER_SCHEMES, text, may_be_empty=True)
+
+
+def _hosts_address(text: str, path: str, what: str) -> str:
     try:
         parts = urlsplit(text)
         hosts = split_hosts(parts.netloc.rpartition("@")[2])
     except ValueError:
         hosts = ()
-    if not hosts or re.fullmatch(r"/[\w.%-]+(/\d{1,4})?/?", parts.path) is None or parts.query or parts.fragment:
-        raise ValueError(
-            "an address of Sentinels is sentinel://HOST[:PORT],HOST[:PORT]/NAME[/DB], NAME being what they watch; "
-            "/ ? # in a password are written %2F %3F %23"
-        )
+    if not hosts or re.fullmatch(path, parts.path) is None or parts.fragment:
+        raise ValueError(f"an address {what}; / ? # in a password are written %2F %3F %23")
     return text.rstrip("/")
 
 

@@ -1,17 +1,19 @@
 """The whole pipeline on a broker that fails over: nothing is missing in the end, and nothing is there twice."""
 
+import contextlib
 import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from chaos.brokers.sentinels import Sentinels
+from chaos.processes import Logbook
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.load import load_settings
 from tests.support.commands import Run, Start
 from tests.support.pipeline import BASE, rows, write_settings
-from tests.support.sentinels import Watched
 from tests.support.waiting import wait_until
 
 RECORD = [{"market": "spot", "symbols": ["BTCUSDT", "BNBUSDT"], "intervals": ["1m"]}]
@@ -21,8 +23,9 @@ SERIES = Series(Market.SPOT, "BTCUSDT", Interval.M1)
 def test_primaries_are_killed_one_with_a_replica_that_lags_and_nothing_is_missing(
     start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path
 ) -> None:
-    sentinels = Watched(tmp_path / "sentinels")
-    try:
+    with Logbook(tmp_path / "sentinels.log") as logbook, contextlib.ExitStack() as stack:
+        sentinels = Sentinels(tmp_path / "sentinels", logbook)
+        stack.callback(sentinels.end)
         sentinels.start()
         address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
         broker = {"url": sentinels.url, "timeout_seconds": 2}
@@ -33,13 +36,13 @@ def test_primaries_are_killed_one_with_a_replica_that_lags_and_nothing_is_missin
             killed, before = sentinels.primary, len(rows(root, SERIES))
             (replica,) = (server for server in sentinels.servers if server is not killed)
             if is_lagging:  # it takes over without what is published now
-                replica.kill()
+                replica.end()
                 wait_until(lambda before=before: len(rows(root, SERIES)) >= before + 3, 60)  # type: ignore[misc]
-            killed.kill()
+            killed.end()
             if is_lagging:
-                replica.start()
+                replica.start_and_wait()
             wait_until(lambda before=before: len(rows(root, SERIES)) >= before + 8, 90)  # type: ignore[misc]
-            killed.start()
+            killed.start_and_wait()
             sentinels.await_whole()
         up.send_signal(signal.SIGTERM)
         assert up.wait(30) == 0
@@ -47,5 +50,3 @@ def test_primaries_are_killed_one_with_a_replica_that_lags_and_nothing_is_missin
         found = candlewick("audit")
         assert found.returncode == 0, found.stdout + found.stderr
         assert "missing" in found.stdout
-    finally:
-        sentinels.kill()

@@ -7,30 +7,35 @@ from pathlib import Path
 import pytest
 import redis
 
+from chaos.brokers.sentinels import Sentinels
+from chaos.processes import Logbook
 from shared.broker.address import broker_name
 from shared.broker.client import async_client, sync_client
-from shared.broker.sentinel import SentinelAddress
+from shared.broker.hosts import HostsAddress
 from shared.errors import SettingsError
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
-from tests.support.sentinels import Watched
 from tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def sentinels(tmp_path: Path) -> Iterator[Watched]:
-    watched = Watched(tmp_path / "sentinels")
-    try:
-        watched.start()
-        yield watched
-    finally:
-        watched.kill()
+def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
+    with Logbook(tmp_path / "sentinels.log") as logbook:
+        sentinels = Sentinels(tmp_path / "sentinels", logbook)
+        try:
+            sentinels.start()
+            yield sentinels
+        finally:
+            sentinels.end()
 
 
 def test_an_address_is_taken_apart() -> None:
-    found = SentinelAddress.parse("sentinels://us%2Fer:p%40ss@one,[::1]:7000,three:26380/my-master/3")
-    assert found.sentinels == (("one", 26379), ("::1", 7000), ("three", 26380))
-    assert found[1:] == ("my-master", 3, "us/er", "p@ss", True)
+    url = "sentinels://us%2Fer:p%40ss@one,[::1]:7000,three:26380/my-master/3?ssl_ca_certs=ca.pem&protocol=2"
+    found = HostsAddress.parse(url, 26379)
+    assert found.hosts == (("one", 26379), ("::1", 7000), ("three", 26380))
+    assert (found.path, found.has_tls) == ("my-master/3", True)
+    assert found.login == {"username": "us/er", "password": "p@ss"}
+    assert found.options == {"ssl_ca_certs": "ca.pem"}
 
 
 def test_a_name_of_it_for_people_has_no_password() -> None:
@@ -48,7 +53,6 @@ def test_a_name_of_it_for_people_has_no_password() -> None:
         "sentinel://one:x/name",
         "sentinel://one,/name",
         "sentinel://one/name/x",
-        "sentinel://one/name?db=1",
         "sentinel://one/na me",
     ],
 )
@@ -74,11 +78,11 @@ def answers(client: redis.Redis) -> bool:
         return False
 
 
-def test_clients_go_where_the_primary_is(sentinels: Watched, make_settings: Callable[..., Settings]) -> None:
+def test_clients_go_where_the_primary_is(sentinels: Sentinels, make_settings: Callable[..., Settings]) -> None:
     settings = make_settings(broker={"url": sentinels.url, "timeout_seconds": 2})
     client = sync_client(settings)
     client.set("before", "the fail-over")
-    sentinels.primary.kill()
+    sentinels.primary.end()
     wait_until(lambda: answers(client), 60)
     assert client.get("before") == b"the fail-over"
     client.close()

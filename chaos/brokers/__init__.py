@@ -1,0 +1,1 @@
+"""Brokers on loopback: a single one, one that Sentinels watch, a cluster."""
