@@ -33,6 +33,7 @@ class SourceWatch:
         self._mix = exchange.mix_sources
         self._noted: dict[Market, Sources] = {}
         self._looked_at: dict[Market, float] = {}
+        self._unwritten: dict[Market, Sources] = {}
         self._warn = SayOnce(log.warning)
 
     def greet(self) -> None:
@@ -47,7 +48,7 @@ class SourceWatch:
                 self._warn("whose candles of %s are stored is not known: %s", market, error, same=market)
 
     def note(self, markets: Iterable[Market]) -> None:
-        """Write down whose candles come now, before the first of them is stored.
+        """Write down whose candles come now, before the first of them is stored; see ``refused`` where that fails.
 
         SourceError when the store has another exchange's, RedisError when the broker refuses.
         """
@@ -59,9 +60,24 @@ class SourceWatch:
             sources = sources_of(self._client, self._keys, market)
             if sources == self._noted.get(market):
                 continue
-            try:
-                self._store.check(market, sources, mix=self._mix)
-                self._store.add(market, sources)
-                self._noted[market] = sources
-            except StoreError as error:
+            self._unwritten[market] = sources
+            error = self.refused(market)
+            if error is not None:
                 self._warn("whose candles of %s come is not written down yet: %s", market, error, same=market)
+
+    def refused(self, market: Market) -> StoreError | None:
+        """Why a market's candles cannot be stored yet: whose they are could not be written down. It is tried again.
+
+        SourceError when the store has another exchange's.
+        """
+        sources = self._unwritten.get(market)
+        if sources is None:
+            return None
+        try:
+            self._store.check(market, sources, mix=self._mix)
+            self._store.add(market, sources)
+        except StoreError as error:
+            return error
+        self._noted[market] = sources
+        self._unwritten.pop(market, None)
+        return None

@@ -102,19 +102,19 @@ class Writer:
             raise StoreError(f"data folder {settings.data.folder} cannot be used: {error}") from error
         candles = CandleStore(storage, writer.cache_mb * 2**20, quarantines=True)
         threads = max(writer.threads, _STORE_THREADS) if settings.data.store else writer.threads
-        self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), threads)
-        self._refiller = Refiller(settings, self._flusher)
-        self._compactor = Compactor(storage)
         self._keys = Keys(settings.broker.prefix)
         timeout_seconds = max(settings.broker.timeout_seconds, 2.5 * block_ms / 1000)
         self._client = sync_client(settings, timeout_seconds=timeout_seconds)
+        self._sources = SourceWatch(self._client, self._keys, storage, markets, settings.exchange)
+        self._flusher = Flusher(candles, MetadataStore(storage, quarantines=True), threads, self._sources.refused)
+        self._refiller = Refiller(settings, self._flusher)
+        self._compactor = Compactor(storage)
         self.consumer = f"{socket.gethostname()}-{self._staging.number}"
         retention_ms = int(settings.broker.retention_days * DAY_MS)
         self.reader = EntryReader(self._client, self._keys, markets, writer.group, self.consumer)
         retention = Retention(retention_ms, settings.broker.retention_entries)
         self._trimmer = Trimmer(self._client, self._keys, markets, retention)
         self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, retention_ms)
-        self._sources = SourceWatch(self._client, self._keys, storage, markets, settings.exchange)
         self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
         self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
         self._journal = Journal(writer.log_candles, clock)

@@ -5,7 +5,7 @@ A candle that came over REST leaves a trace: its day is noted as repaired in the
 The writer acknowledges what a flush says is written; the stores below it make each series durable.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -15,6 +15,7 @@ from shared.broker.entry import Entry
 from shared.candle import REST, Candle, Series
 from shared.errors import StoreError
 from shared.interval import DAY_MS
+from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 
 _TOGETHER = 32  # series that a thread writes step by step together
@@ -24,11 +25,21 @@ Groups = Mapping[Series, Sequence[Entry]]
 
 
 class Flusher:
-    """Writes groups of entries. So many chunks of series as there are ``threads`` are written at the same time."""
+    """Writes groups of entries. So many chunks of series as there are ``threads`` are written at the same time.
 
-    def __init__(self, candles: CandleStore, metadata: MetadataStore, threads: int) -> None:
+    ``refused`` says why nothing of a market may be stored, if so.
+    """
+
+    def __init__(
+        self,
+        candles: CandleStore,
+        metadata: MetadataStore,
+        threads: int,
+        refused: Callable[[Market], StoreError | None] = lambda _: None,
+    ) -> None:
         self.candles = candles
         self.metadata = metadata
+        self._refused = refused
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flush")
 
     def write(self, groups: Groups) -> dict[Series, Written | StoreError]:
@@ -36,10 +47,12 @@ class Flusher:
 
         A series is written when its candles and its facts are durable; one that fails holds up no other.
         """
-        ordered = sorted(groups)  # two writers that lock several series do it in the same order
+        refused = {market: self._refused(market) for market in {series.market for series in groups}}
+        not_yet = {series: error for series in groups if (error := refused[series.market]) is not None}
+        ordered = sorted(groups.keys() - not_yet)  # two writers that lock several series do it in the same order
         chunks = [ordered[first : first + _TOGETHER] for first in range(0, len(ordered), _TOGETHER)]
         results = chain.from_iterable(self._pool.map(lambda chunk: self._write_chunk(chunk, groups), chunks))
-        return dict(zip(ordered, results, strict=True))
+        return dict(zip(ordered, results, strict=True)) | not_yet
 
     def close(self) -> None:
         """Wait for what is being written."""

@@ -1,7 +1,7 @@
 """Which exchange a store's candles come from, beside the dataset."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,16 @@ import pytest
 from consumer.sources import SourceWatch
 from consumer.storage.layout import sources_key
 from consumer.storage.sources import SourceStore
+from consumer.writer import Writer
 from shared.broker.keys import Keys
 from shared.errors import DamagedFileError, SourceError
 from shared.market import Market
+from shared.settings.model import Settings
 from shared.settings.sections import ExchangeSettings
 from tests.support.candles import BTC, make_candle
 from tests.support.stores import DataFolder
+from tests.support.waiting import wait_until
+from tests.support.writing import candles, publish
 
 MARKET = BTC.market
 
@@ -81,3 +85,37 @@ def test_a_damaged_file_is_named_or_quarantined_and_written_anew(store: DataFold
     assert writer.read(MARKET) == ("binance",)
     (kept,) = (store.data / "damaged").rglob("sources.json~1")
     assert kept.read_bytes() == content
+
+
+def test_candles_whose_source_cannot_be_written_down_stay_pending_until_it_can(
+    make_settings: Callable[..., Settings], client: Any
+) -> None:
+    """Else a writer that is killed leaves candles that count as an earlier version's (chaos, a cluster, seed 5)."""
+    settings = make_settings(writer={"flush_seconds": 0.05, "flush_max_seconds": 0.1})
+    keys = Keys(settings.broker.prefix)
+    client.set(keys.sources(MARKET), "simulated http://x")
+    in_the_way = settings.data.folder / "ledger" / f"market={MARKET}"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where a folder has to be")
+    publish(client, keys, candles(3))
+    writer = Writer(settings, [MARKET], block_ms=10)
+
+    def waiting() -> int:
+        writer.step()
+        return len(writer.batch)
+
+    try:
+        writer.reader.create_groups()
+        wait_until(lambda: waiting() == 3)
+        for _ in range(20):
+            writer.step()
+        assert not list(settings.candles_folder.rglob("*.parquet"))
+        assert client.xpending(keys.candles(MARKET), settings.writer.group)["pending"] == 3
+        in_the_way.unlink()
+        wait_until(lambda: waiting() == 0, 30)
+    finally:
+        writer.close()
+    assert client.xpending(keys.candles(MARKET), settings.writer.group)["pending"] == 0
+    assert len(list(settings.candles_folder.rglob("*.parquet"))) == 1
+    sources = json.loads((settings.data.folder / sources_key(MARKET)).read_text())
+    assert sources == {"sources": ["simulated http://x"]}
