@@ -19,6 +19,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     NoPermissionError,
+    ReadOnlyError,
     ResponseError,
 )
 from redis.retry import Retry
@@ -100,6 +101,7 @@ def check_server(info: Mapping[str, object], name: str) -> None:
         BrokerError: when the server evicts keys, is older than Redis 7.0, or is a node of a cluster that is not named
             as one.
         ReplicaError: when it is a replica; of one that was a primary before, wait for the end of the fail-over.
+        redis.ReadOnlyError: when it is one, and the address is of those that lead to a primary in the end.
     """
     if info.get("cluster_enabled") and not is_one_of(name, CLUSTER_SCHEMES):
         raise BrokerError(f"the broker {name} is a node of a Redis Cluster: write cluster:// and some of its nodes")
@@ -114,6 +116,8 @@ def check_server(info: Mapping[str, object], name: str) -> None:
     if major.isdigit() and int(major) < _OLDEST_REDIS:
         raise BrokerError(f"the broker {name} is version {version}: Redis 7.0 or Valkey 8 is the oldest that works")
     if info.get("role") == "slave":
+        if is_one_of(name, (*SENTINEL_SCHEMES, *CLUSTER_SCHEMES)):
+            raise ReadOnlyError(f"{name} still leads to a server that is a replica by now")
         raise ReplicaError(f"the broker {name} is a read-only replica: use its primary's address")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ReadOnlyError
 
 from shared.broker.address import broker_name, broker_url, embedded_socket
 from shared.broker.client import check_server, fatal_answer, sync_client
@@ -78,3 +79,9 @@ def test_the_embedded_socket_lies_with_its_data_unless_the_path_is_too_long(tmp_
     assert len(bytes(embedded_socket(long))) < 100
     other = load_settings(flags={"data": {"folder": tmp_path / ("y" * 120)}})
     assert embedded_socket(long) != embedded_socket(other)
+
+
+@pytest.mark.parametrize("name", ["sentinel://one/candles", "cluster://one"])
+def test_a_replica_where_the_address_leads_to_a_primary_in_the_end_is_a_broker_that_is_away(name: str) -> None:
+    with pytest.raises(ReadOnlyError):
+        check_server({"role": "slave", "cluster_enabled": name.startswith("cluster")}, name)
