@@ -93,7 +93,7 @@ class ObjectStorage:
         if isinstance(written, StoreError):
             raise written
         other = cast("_Version", written[0])
-        other = _Version('"0"', None if other.version is None else "1")
+        other = _Version('"of-nobody"', None if other.version is None else "1")
         refused = [self.replace([[Change(key, version, b"second")]])[0] for version in (NO_VERSION, other)]
         with contextlib.suppress(StoreError):  # the right to delete is needed to join months, not to write
             self.remove([key])

@@ -1,11 +1,11 @@
 """Whatever happens in whatever order, nothing acknowledged is lost and nothing is doubled.
 
 A hypothesis state machine publishes candles, notes and malformed entries to a real Valkey and lets up to three real
-writers work on one data folder, each one step at a time. They are killed, cut off from the broker, stopped and
-overtaken at points in the middle of an operation (tests/support/interruption.py); months are joined beside them;
-streams are trimmed, the group deleted, the broker killed; the exchange's clock jumps. After every step the broker and
-the files are compared with what was published (tests/support/books.py). In the end one fresh writer has to bring
-everything to disk.
+writers work on one data folder, or one object store, each one step at a time. They are killed, cut off from the broker
+or the store, stopped and overtaken at points in the middle of an operation (tests/support/interruption.py); months are
+joined beside them; streams are trimmed, the group deleted, the broker killed; the exchange's clock jumps. After every
+step the broker and the store are compared with what was published (tests/support/books.py). In the end one fresh writer
+has to bring everything there.
 
 By default the same few sequences are tried each time. To search for longer, at random::
 
@@ -17,6 +17,7 @@ lead to it, shortened.
 
 import itertools
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,13 +25,17 @@ import pytest
 from hypothesis import Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis.stateful import run_state_machine_as_test
+from obstore.store import MemoryStore
 
+import consumer.writer
 from consumer.group.dead_letters import dead_letters
+from consumer.storage import object_store
 from shared.settings.model import Settings
 from tests.support.interruption import overtaken
 from tests.support.recording import MALFORMED, SERIES, Recording
 from tests.support.scene import Clock
 from tests.support.servers import RealServer
+from tests.support.shelves import FolderShelf, ObjectShelf
 
 IS_SEARCH = hypothesis_settings.get_current_profile_name() == "search"
 
@@ -41,11 +46,16 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
+@pytest.fixture(params=["folder", "objects"])
 def make_recording(
-    make_server: Callable[..., RealServer], make_settings: Callable[..., Settings], clock: Clock, tmp_path: Path
+    request: pytest.FixtureRequest,
+    make_server: Callable[..., RealServer],
+    make_settings: Callable[..., Settings],
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[], Recording]:
-    """Each recording has a prefix and a data folder of its own; they share one broker.
+    """Each recording has a prefix and a store of its own; they share one broker.
 
     Everything that is small or short elsewhere is smaller here, so that a few entries reach every bound: three entries
     are a node of the stream (what is trimmed), ten a batch; nothing is kept for a while, nothing waited for.
@@ -53,16 +63,20 @@ def make_recording(
     server = make_server(
         stream_node_max_entries="3", appendfsync="no"
     )  # it writes before it answers: enough for a kill
-    numbers = itertools.count()
+    numbers, in_objects = itertools.count(), request.param == "objects"
+    stores = defaultdict[str, MemoryStore](MemoryStore)  # one thing happens at a time: no other process is needed
+    monkeypatch.setattr(object_store, "from_url", lambda url, **_: stores[url])
+    monkeypatch.setattr(object_store, "_REQUESTS_AT_ONCE", 1)
+    monkeypatch.setattr(consumer.writer, "_STORE_THREADS", 1)
 
     def make() -> Recording:
         number = next(numbers)
         settings = make_settings(
             broker={"url": server.url, "prefix": f"model-{number}", "retention_days": 1e-9},
-            data={"folder": tmp_path / f"data-{number}"},
+            data={"folder": tmp_path / f"data-{number}"} | ({"store": f"s3://{number}"} if in_objects else {}),
             writer={"batch_candles": 10, "threads": 1, "lock_timeout_seconds": 0.01},
         )
-        return Recording(server, settings, clock)
+        return Recording(server, settings, clock, (ObjectShelf if in_objects else FolderShelf)(settings))
 
     return make
 

@@ -10,7 +10,6 @@ more trades, then the more volume, and so on.
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ import redis
 
 from consumer.dataset.dataset import Dataset
 from consumer.group.dead_letters import ENTRY_PREFIX
-from consumer.storage.layout import partition_span, series_folder
+from consumer.storage.layout import partition_span
 from consumer.storage.metadata import SeriesMetadata
 from shared.broker.entry import encode_entry
 from shared.broker.keys import Keys
@@ -28,6 +27,7 @@ from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 from shared.settings.model import Settings
 from shared.spans import Spans
+from tests.support.shelves import Lying, Shelf
 
 TAG = b"tag"
 """Field by which a malformed entry is known again, in the stream and among the dead letters."""
@@ -69,15 +69,16 @@ class Books:
 
     Args:
         client: a connection to the broker of its own.
-        settings: the prefix, the group and the data folder.
+        settings: the prefix, the group and the store.
+        shelf: where candles lie.
     """
 
-    def __init__(self, client: Any, settings: Settings) -> None:
+    def __init__(self, client: Any, settings: Settings, shelf: Shelf) -> None:
         self._client = client
         self._keys = Keys(settings.broker.prefix)
         self._group = settings.writer.group
-        self._root = settings.candles_folder
-        self._dataset = Dataset.in_folder(settings.data.folder)
+        self._shelf = shelf
+        self._dataset = Dataset.of(settings)
         self._published: dict[Market, dict[bytes, Candle | SeriesFact | Tag]] = {market: {} for market in Market}
         self._acknowledged: dict[Market, set[bytes]] = {market: set() for market in Market}
         self._ranks: dict[Series, dict[int, set[Rank]]] = defaultdict(lambda: defaultdict(set))
@@ -85,7 +86,7 @@ class Books:
         self._notes: dict[Series, list[SeriesFact]] = defaultdict(list)
         self._notes_owed: dict[Series, list[SeriesFact]] = defaultdict(list)
         self._copies: Counter[Tag] = Counter()  # how often a malformed entry must be found
-        self._files: dict[Path, tuple[tuple[int, int, int], dict[int, Rank]]] = {}
+        self._files: dict[tuple[Series, str], tuple[object, dict[int, Rank]]] = {}
 
     # What happens
 
@@ -148,6 +149,11 @@ class Books:
             len(self._client.xpending_range(self._keys.candles(market), self._group, "-", "+", 100_000, consumer))
             for market in Market
         )
+
+    def join_months(self) -> None:
+        """Join every month of every series."""
+        for series in self._ranks:
+            self._shelf.join_months(series)
 
     # What must be true
 
@@ -235,34 +241,31 @@ class Books:
         return Whereabouts(held, given | {number for number in held if _order(number) > last}, letters)
 
     def _rows(self, series: Series) -> dict[int, Rank]:
-        """What is on disk, each row once."""
-        folder = self._root / series_folder(series)
+        """What is stored, each row once."""
         rows: dict[int, Rank] = {}
-        for path in folder.iterdir() if folder.is_dir() else ():
-            span = partition_span(path.name)
-            assert span is not None, f"{path} is no partition"
-            part = self._file(path, series)
-            assert all(span[0] <= time < span[1] for time in part), f"{path} holds rows of another period"
-            assert not part.keys() & rows.keys(), f"{path} holds rows that are in another file too"
-            rows |= part
+        for part in self._shelf.partitions(series):
+            span = partition_span(part.name)
+            assert span is not None, f"{part.name} of {series} is no partition"
+            found = self._file(part, series)
+            assert all(span[0] <= time < span[1] for time in found), f"{part.name} holds rows of another period"
+            both = found.keys() & rows.keys()
+            assert self._shelf.may_double or not both, f"{part.name} of {series} holds rows that are elsewhere too"
+            rows |= found | {time: max(found[time], rows[time]) for time in both}
         return rows
 
-    def _file(self, path: Path, series: Series) -> dict[int, Rank]:
-        status = path.stat()
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
-        known = self._files.get(path)
-        if known is None or known[0] != identity:
-            known = self._files[path] = (identity, _read(path, series))
+    def _file(self, part: Lying, series: Series) -> dict[int, Rank]:
+        known = self._files.get((series, part.name))
+        if known is None or known[0] != part.identity:
+            known = self._files[series, part.name] = (part.identity, _read(part, series))
         return known[1]
 
 
-def _read(path: Path, series: Series) -> dict[int, Rank]:
-    with path.open("rb") as file:
-        table = pq.ParquetFile(file).read()
+def _read(part: Lying, series: Series) -> dict[int, Rank]:
+    table = pq.ParquetFile(pa.BufferReader(part.content())).read()
     times = table.column("candle_begin_time").cast(pa.int64()).to_numpy().tolist()
     ends = table.column("candle_end_time").cast(pa.int64()).to_numpy().tolist()
-    assert times == sorted(set(times)), f"{path} is not strictly ascending"
-    assert ends == [series.interval.end(time) for time in times], f"{path} has ends that are none"
+    assert times == sorted(set(times)), f"{part.name} of {series} is not strictly ascending"
+    assert ends == [series.interval.end(time) for time in times], f"{part.name} of {series} has ends that are none"
     return dict(zip(times, zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True), strict=True))
 
 

@@ -1,7 +1,8 @@
 """An operation that is interrupted at a chosen point: killed, cut off from the broker, or stopped while others go on.
 
 A point is a number. What an operation does to the world outside its memory is counted from 0: each change to a file
-or a folder, each command that is sent to the broker, each answer that comes back. So every interruption that a real
+or a folder, each command that is sent to the broker, each change that an object store is asked for, each answer that
+comes back. So every interruption that a real
 process may meet between two of its effects has a number, and a test draws one. A number beyond the last effect
 interrupts nothing.
 
@@ -15,11 +16,14 @@ from functools import wraps
 from typing import Any
 from unittest import mock
 
+import obstore
 import redis
+from obstore.exceptions import GenericError
 from redis.connection import AbstractConnection
 
 Operation = Callable[[], object]
 
+_REQUESTS = ("put", "delete")
 _CHANGES = ("write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir")
 
 
@@ -58,6 +62,28 @@ def cut_off(point: int, operation: Operation) -> None:
         operation()
 
 
+def refused(point: int, operation: Operation, *, is_made: bool) -> None:
+    """Run an operation of which one request to an object store fails: it is not made, or its answer is lost."""
+    requests = iter(range(point))
+    failures = iter((True,))
+
+    def failing(function: Any) -> Any:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(requests, None) is not None or not next(failures, False):
+                return function(*args, **kwargs)
+            if is_made:
+                function(*args, **kwargs)
+            raise GenericError("the request was cut off by the test")
+
+        return call
+
+    with contextlib.ExitStack() as patches:
+        for name in _REQUESTS:
+            patches.enter_context(mock.patch.object(obstore, name, failing(getattr(obstore, name))))
+        operation()
+
+
 def overtaken(point: int, operation: Operation, others: Operation) -> None:
     """Run an operation that is stopped at a point, as by SIGSTOP, while others do something, and then goes on."""
     effects = iter(range(point))
@@ -83,23 +109,26 @@ def _watched(on_effect: Callable[..., None]) -> Iterator[None]:
 
         return call
 
-    def after(function: Any) -> Any:
+    def after(function: Any, *, is_broker: bool) -> Any:
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             answer = function(*args, **kwargs)
-            on_effect(is_broker=True)
+            on_effect(is_broker=is_broker)
             return answer
 
         return call
 
     send, receive = AbstractConnection.send_packed_command, AbstractConnection.read_response
     with contextlib.ExitStack() as patches:
+        for name in _REQUESTS:
+            request = after(before(getattr(obstore, name), is_broker=False), is_broker=False)
+            patches.enter_context(mock.patch.object(obstore, name, request))
         for name in _CHANGES:
             patches.enter_context(mock.patch.object(os, name, before(getattr(os, name), is_broker=False)))
         patches.enter_context(
             mock.patch.object(AbstractConnection, "send_packed_command", before(send, is_broker=True))
         )
-        patches.enter_context(mock.patch.object(AbstractConnection, "read_response", after(receive)))
+        patches.enter_context(mock.patch.object(AbstractConnection, "read_response", after(receive, is_broker=True)))
         yield
 
 

@@ -1,9 +1,7 @@
 """The state machine of tests/consumer/test_model.py: all that may befall writers, a broker and files."""
 
 import contextlib
-import fcntl
 import itertools
-import os
 from typing import Any
 
 import redis
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from consumer.group.dead_letters import dead_letters, drop, requeue
-from consumer.storage.layout import series_folder
 from shared.broker.entry import encode_entry
 from shared.candle import Series
 from shared.interval import DAY_MS, HOUR_MS, MINUTE_MS, Interval
@@ -19,7 +16,7 @@ from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 from tests.support.books import TAG
 from tests.support.candles import JUNE_30, make_candle
-from tests.support.interruption import cut_off, killed, overtaken
+from tests.support.interruption import cut_off, killed, overtaken, refused
 from tests.support.scene import OPERATIONS, WRITERS, Scene
 
 SERIES = (
@@ -143,6 +140,15 @@ class Recording(Scene):
         self._writer(place)
         cut_off(point, lambda: self._work(place, operation))
 
+    @rule(arrivals=arrivals, place=places, operation=operations, point=st.integers(0, 8), is_made=st.booleans())
+    def a_request_to_the_store_fails(
+        self, arrivals: Arrivals, place: int, operation: str, point: int, is_made: bool
+    ) -> None:
+        """Before it is made, or when its answer is on the way; a folder's writer makes none."""
+        self._come(arrivals)
+        self._writer(place)
+        refused(point, lambda: self._work(place, operation), is_made=is_made)
+
     @rule(arrivals=arrivals, place=places, operation=operations, point=points, is_joined=st.booleans())
     def a_writer_is_overtaken(
         self, arrivals: Arrivals, place: int, operation: str, point: int, is_joined: bool
@@ -153,7 +159,7 @@ class Recording(Scene):
             self._come(arrivals)
             self._work((place + 1) % WRITERS, "take over")
             for series in SERIES[:3] if is_joined else ():
-                self._compact(series)
+                self.shelf.join_months(series)
 
         self._come(arrivals)
         self._writer(place)
@@ -170,19 +176,14 @@ class Recording(Scene):
     @rule(series=st.sampled_from(SERIES[:3]), point=st.none() | points)
     def a_month_is_joined(self, series: Series, point: int | None) -> None:
         if point is None:
-            self._compact(series)
+            self.shelf.join_months(series)
         else:
-            killed(point, lambda: self._compact(series))
+            killed(point, lambda: self.shelf.join_months(series))
 
     @rule(series=series)
     def a_series_is_locked_or_unlocked(self, series: Series) -> None:
         """By a process that was stopped in the middle of a flush."""
-        folder = self.settings.candles_folder / series_folder(series)
-        if series in self.locks:
-            os.close(self.locks.pop(series))
-        elif folder.is_dir():
-            self.locks[series] = fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.shelf.lock_or_unlock(series)
 
     @rule(market=markets, is_put_back=st.booleans())
     def a_dead_letter_is_decided(self, market: Market, is_put_back: bool) -> None:

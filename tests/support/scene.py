@@ -1,7 +1,5 @@
 """The scene of the state machine: a broker, files, writers that work one step at a time, and what must be true."""
 
-import os
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -10,22 +8,17 @@ import redis
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 from redis.exceptions import RedisError
 
-from consumer.dataset.compact import join_month
 from consumer.group.retention import Retention, Trimmer
-from consumer.storage.durable import Staging
-from consumer.storage.layout import Period, partition_name, partition_span, series_folder
-from consumer.storage.local import LocalStorage
 from consumer.writer import Writer
 from shared.broker.client import CONNECTION_ERRORS
 from shared.broker.keys import Keys
-from shared.candle import Series
-from shared.errors import SeriesLockedError
 from shared.interval import HOUR_MS
 from shared.market import Market
 from shared.settings.model import Settings
 from tests.support.books import Books
 from tests.support.candles import JUNE_30
 from tests.support.servers import RealServer
+from tests.support.shelves import Shelf
 
 WRITERS = 3
 
@@ -58,17 +51,17 @@ class Clock:
 class Scene(RuleBasedStateMachine):
     """Everything between the producers' streams and the files."""
 
-    def __init__(self, server: RealServer, settings: Settings, clock: Clock) -> None:
+    def __init__(self, server: RealServer, settings: Settings, clock: Clock, shelf: Shelf) -> None:
         super().__init__()
         self.server = server
         self.settings = settings
         self.clock = clock
         self.keys = Keys(settings.broker.prefix)
         self.client: Any = redis.Redis.from_url(server.url)
-        self.books = Books(self.client, settings)
+        self.shelf = shelf
+        self.books = Books(self.client, settings, shelf)
         self.writers: list[Writer | None] = [None] * WRITERS
         self.now = JUNE_30 + 23 * HOUR_MS  # the exchange's clock
-        self.locks: dict[Series, int] = {}
         self.restarts = 0
         self.failed = False
 
@@ -86,23 +79,23 @@ class Scene(RuleBasedStateMachine):
             if not self.failed:
                 self._a_fresh_writer_brings_everything_to_disk()
         finally:
-            self._unlock()
             for place in range(WRITERS):
                 self._bury(place)
             self.client.flushall()
             self.client.close()
-            shutil.rmtree(self.settings.data.folder, ignore_errors=True)
+            self.shelf.remove()
 
     def _a_fresh_writer_brings_everything_to_disk(self) -> None:
-        self._unlock()
+        self.shelf.unlock()
         for place in range(WRITERS):
             self._bury(place)
         writer = self._writer(0)  # which takes over the name of one that died
         self._repeat(("write",), until=lambda: not self.books.pending_of(writer.consumer))
         self._repeat(("write", "take over"), until=lambda: not self.books.waiting())
         self._work(0, "stop")
+        self.books.join_months()
+        self.shelf.finish()
         self.books.check_all_is_stored()
-        assert [path for path in self.settings.staging_folder.rglob("*") if path.is_file()] == []
 
     # The parts
 
@@ -154,24 +147,3 @@ class Scene(RuleBasedStateMachine):
             for operation in operations:
                 self._work(0, operation)
         pytest.fail(f"{' and '.join(operations)} do not come to an end")
-
-    def _compact(self, series: Series) -> None:
-        """Join every month of a series, over or not: candles go on coming for those that are joined."""
-        folder = self.settings.candles_folder / series_folder(series)
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        months = {partition_name(Period.MONTH, span[0]) for name in names if (span := partition_span(name))}
-        staging = Staging(self.settings.staging_folder)
-        try:
-            storage = LocalStorage(self.settings.data.folder, staging, self.settings.writer.lock_timeout_seconds)
-            for month in sorted(months):
-                _, old = join_month(storage, series, month)
-                if old is not None:
-                    shutil.rmtree(old)
-        except SeriesLockedError:
-            pass  # another time
-        finally:
-            staging.close()
-
-    def _unlock(self) -> None:
-        while self.locks:
-            os.close(self.locks.popitem()[1])
