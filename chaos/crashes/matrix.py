@@ -17,12 +17,13 @@ from rich.table import Table
 
 from chaos.brokers.plain import running_broker
 from chaos.crashes import strace
+from chaos.crashes.call_trial import CallTrial
 from chaos.crashes.places import Place
 from chaos.crashes.strace import Fault
-from chaos.crashes.trial import Outcome, Trial
+from chaos.crashes.trial import Outcome
 from chaos.waiting import NotInTimeError
 
-_AT_ONCE = 2  # trials; each has a writer that mostly starts, and a reader
+AT_ONCE = 2  # trials; each has a writer that mostly starts, and a reader
 
 
 def measure(broker: str, folder: Path) -> list[Place]:
@@ -35,7 +36,7 @@ def measure(broker: str, folder: Path) -> list[Place]:
     Raises:
         NotInTimeError: when the flush does not come to its end.
     """
-    trial = Trial(broker, folder)
+    trial = CallTrial(broker, folder)
     outcome = trial.run()
     if not outcome.is_good:
         raise NotInTimeError(f"an undisturbed flush went wrong: {outcome}")
@@ -79,7 +80,7 @@ def crashes(folder: Path, every_call: bool = False, console: Console | None = No
             return _attempt(broker, _empty_folder(folder / f"trial-{number}"), place, fault)
 
         outcomes: dict[tuple[str, str], Outcome] = {}
-        with ThreadPoolExecutor(_AT_ONCE) as pool, Progress(console=console, disable=console is None) as progress:
+        with ThreadPoolExecutor(AT_ONCE) as pool, Progress(console=console, disable=console is None) as progress:
             for outcome in progress.track(pool.map(one, range(len(chosen))), len(chosen), description="trials"):
                 outcomes.setdefault((outcome.place, outcome.fault), Outcome(outcome.place, outcome.fault)).add(outcome)
     order = list(dict.fromkeys(place.name for place in places))
@@ -100,7 +101,7 @@ def run(console: Console, every_call: bool = False) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="crashes-"))
     began = time.monotonic()
     outcomes = crashes(folder, every_call, console)
-    console.print(_table(outcomes))
+    console.print(table(outcomes))
     console.print(
         f"{sum(outcome.tried for outcome in outcomes)} trials in {time.monotonic() - began:.0f} s; "
         f"the reader read everything {sum(outcome.polls for outcome in outcomes):,} times"
@@ -119,7 +120,7 @@ def run(console: Console, every_call: bool = False) -> bool:
 def _attempt(broker: str, folder: Path, place: Place, fault: Fault) -> Outcome:
     """One trial; what hangs or misses its place is left over, in the table's words. Good trials leave no files."""
     try:
-        outcome = Trial(broker, folder).run(fault, place)
+        outcome = CallTrial(broker, folder).run(fault, place)
     except NotInTimeError as error:
         return Outcome(place.name, fault, tried=1, left=1, notes=[str(error)])
     if outcome.is_good:
@@ -132,7 +133,8 @@ def _empty_folder(folder: Path) -> Path:
     return folder
 
 
-def _table(outcomes: Sequence[Outcome]) -> Table:
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """Outcomes as a person reads them."""
     table = Table("place", "fault", title="The crash matrix")
     for name in ("tried", "rows lost", "doubled", "not synced", "left over", "reader errors", "clean errors"):
         table.add_column(name, justify="right")

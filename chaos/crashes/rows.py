@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -53,14 +53,18 @@ def true_row(candle: Candle) -> Row:
 
 def compare(root: Path, truth: Iterable[Row]) -> Compared:
     """Compare every file below a dataset's root with the truth."""
+    files = (path for path in sorted(root.rglob("*")) if not path.is_dir())
+    return compare_files(((str(path.parent.relative_to(root)), path) for path in files), truth)
+
+
+def compare_files(files: Iterable[tuple[str, Any]], truth: Iterable[Row]) -> Compared:
+    """Compare files, each with its folder below a dataset's root and what pyarrow opens, with the truth."""
     compared = Compared()
     stored: Counter[Row] = Counter()
-    for path in sorted(root.rglob("*")):
-        if path.is_dir():
-            continue
-        series = series_of_folder(str(path.parent.relative_to(root)))
+    for folder, file in files:
+        series = series_of_folder(folder)
         try:
-            table = pq.ParquetFile(path, page_checksum_verification=True).read()
+            table = pq.ParquetFile(file, page_checksum_verification=True).read()
         except (OSError, pa.ArrowException):
             compared.unreadable += 1
             continue

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from consumer.storage.candle_store import CandleStore
 from consumer.storage.durable import Staging, make_folders
-from consumer.storage.local import LocalStorage
+from consumer.storage.kinds import open_storage
 from consumer.storage.metadata import MetadataStore
 from shared.candle import Candle, Series
 from shared.interval import MINUTE_MS, Interval
@@ -75,10 +75,10 @@ def facts() -> list[SeriesFact]:
 
 
 def store_history(settings: Settings, candles: Sequence[Candle]) -> None:
-    """Put the history on disk, as an earlier writer left it."""
+    """Put the history into the store of these settings, as an earlier writer left it."""
     make_folders(settings.candles_folder)
     staging = Staging(settings.staging_folder)
-    storage = LocalStorage(settings.data.folder, staging, lock_timeout_seconds=5)
+    storage = open_storage(settings, staging, lock_timeout_seconds=5)
     store = CandleStore(storage)
     for series in (FIRST, _NEXT):
         store.write(series, [candle for candle in candles if candle.series == series])

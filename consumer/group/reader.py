@@ -54,7 +54,9 @@ class EntryReader:
         self._consumer = consumer
         self._burial = Burial(client, keys, group, consumer)
         self._paging = Paging()
-        self._turns = itertools.cycle(self._markets)
+        streams = [*self._markets]
+        self._together = [[stream] for stream in streams] if is_cluster(client) else [streams]
+        self._turns = itertools.cycle(streams)
         self._claimed_to = dict.fromkeys(self._markets, _BEGINNING)
         self._recovered_to: dict[bytes, bytes] = {}
         self.recover()
@@ -129,13 +131,14 @@ class EntryReader:
 
     def acknowledge(self, entries: Iterable[Entry]) -> None:
         """Tell the group that these entries are safe. Only call it when they are."""
-        by_market = defaultdict[Market, list[bytes]](list)
+        ids = defaultdict[bytes, list[bytes]](list)
         for entry in entries:
-            by_market[entry.market].append(entry.id)
-        for market, ids in by_market.items():
+            ids[self._keys.candles(entry.market).encode()].append(entry.id)
+        for streams in self._together:
             pipeline = self._client.pipeline(transaction=False)
-            for first in range(0, len(ids), _ACKNOWLEDGED_AT_ONCE):
-                pipeline.xack(self._keys.candles(market), self._group, *ids[first : first + _ACKNOWLEDGED_AT_ONCE])
+            for stream in streams:
+                for first in range(0, len(ids[stream]), _ACKNOWLEDGED_AT_ONCE):
+                    pipeline.xack(stream, self._group, *ids[stream][first : first + _ACKNOWLEDGED_AT_ONCE])
             pipeline.execute()
 
     def give_up(self, entry: Entry, reason: str) -> None:
@@ -144,22 +147,19 @@ class EntryReader:
 
     def _read_new(self, count: int, block_ms: int) -> Any:
         """New entries of all streams; where no command can wait for several, it waits for one in turn."""
-        if not is_cluster(self._client):
+        if len(self._together) == 1:
             return self._read_from(dict.fromkeys(self._markets, b">"), count, block_ms)
         answer = [found for stream in self._markets for found in self._read_from({stream: b">"}, count)]
-        if answer:
-            return answer
-        stream = next(self._turns)
-        return self._read_from({stream: b">"}, count, min(block_ms, _TURN_MS))
+        return answer or self._read_from({next(self._turns): b">"}, count, min(block_ms, _TURN_MS))
 
     def _read_from(self, streams: Mapping[bytes, bytes], count: int, block_ms: int | None = None) -> Any:
         return self._client.xreadgroup(self._group, self._consumer, streams, count=count, block=block_ms)
 
     def _read_pending(self, count: int) -> list[Entry]:
         count = self._paging.next_count(count)
-        at_once = [{stream: at} for stream, at in self._recovered_to.items()]
-        asked = at_once if is_cluster(self._client) else [self._recovered_to]
-        answer = [found for streams in asked for found in self._read_from(streams, count)]
+        at = self._recovered_to
+        asked = [{stream: at[stream] for stream in streams if stream in at} for streams in self._together]
+        answer = [found for streams in asked if streams for found in self._read_from(streams, count)]
         for stream, entries in answer:
             if entries:
                 self._recovered_to[stream] = entries[-1][0]

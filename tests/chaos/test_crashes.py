@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from chaos.crashes import strace
+from chaos.crashes.call_trial import CallTrial
 from chaos.crashes.matrix import cases, measure
 from chaos.crashes.places import PLACES, Place
 from chaos.crashes.strace import Fault
-from chaos.crashes.trial import Trial
 
 TRIED = [
     ("make a folder", Fault.KILLED_AFTER),
@@ -44,7 +44,7 @@ def test_a_fault_in_a_flush_loses_and_doubles_nothing_and_no_reader_sees_it(
     name: str, fault: Fault, places: list[Place], valkey_url: str, tmp_path: Path
 ) -> None:
     last = [place for place in places if place.name == name][-1]
-    outcome = Trial(valkey_url, tmp_path).run(fault, last)
+    outcome = CallTrial(valkey_url, tmp_path).run(fault, last)
     found = (outcome.lost, outcome.doubled, outcome.unsynced, outcome.left, outcome.reader_errors)
     assert found == (0, 0, 0, 0, 0), outcome
     assert outcome.polls > 1
@@ -54,7 +54,7 @@ def test_a_folder_of_metadata_whose_maker_died_is_synced_by_its_successor(
     places: list[Place], valkey_url: str, tmp_path: Path
 ) -> None:
     made = next(place for place in places if place.name == "make a folder of the ledger")
-    outcome = Trial(valkey_url, tmp_path).run(Fault.KILLED_AFTER, made)
+    outcome = CallTrial(valkey_url, tmp_path).run(Fault.KILLED_AFTER, made)
     assert outcome.unsynced == 0
 
 
@@ -62,8 +62,8 @@ def test_a_row_that_is_lost_on_the_way_is_seen_by_a_trial(
     places: list[Place], valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The writer is never given one of the candles: the trial must not end with zeros."""
-    publish = Trial._publish
-    monkeypatch.setattr(Trial, "_publish", lambda self, items: publish(self, items[1:]))
+    publish = CallTrial._publish
+    monkeypatch.setattr(CallTrial, "_publish", lambda self, items: publish(self, items[1:]))
     last = [place for place in places if place.name == "rename over a partition"][-1]
-    outcome = Trial(valkey_url, tmp_path).run(Fault.KILLED_BEFORE, last)
+    outcome = CallTrial(valkey_url, tmp_path).run(Fault.KILLED_BEFORE, last)
     assert (outcome.lost, outcome.is_good) == (1, False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import candlewick as package
+from chaos.s3 import S3
 from chaos.whole.truth import control, held_by_the_exchange
 from consumer.dataset.audit import audit
 from consumer.dataset.dataset import Dataset
@@ -13,7 +14,6 @@ from shared.interval import MINUTE_MS
 from shared.settings.load import load_settings
 from tests.support.commands import Run, Start
 from tests.support.pipeline import BASE, GROUPS, write_settings
-from tests.support.s3 import S3
 from tests.support.waiting import wait_until
 
 

@@ -4,9 +4,11 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from chaos.s3 import S3
 from consumer.dataset.compact import compact
 from consumer.dataset.dataset import Dataset
 from consumer.storage.candle_store import CandleStore
@@ -22,21 +24,26 @@ from shared.series_fact import FactKind, SeriesFact
 from shared.settings.load import load_settings
 from tests.support.candles import BTC, JUNE_30, make_candle
 from tests.support.commands import Run
-from tests.support.s3 import S3
 
 FAULTS: tuple[int | str, ...] = (500, 503, 409, 412, "lost", "slow")
 
+CHANGES = ("PUT", "DELETE")
+
 
 @pytest.fixture
-def faults(s3: S3) -> Iterator[Callable[..., None]]:
+def faults(s3: S3, bucket: str) -> Iterator[Callable[..., None]]:
     """Let faults happen, drawn from a seed."""
 
     def begin(seed: int, share: float, kinds: tuple[int | str, ...] = FAULTS) -> None:
         rng = random.Random(seed)
-        s3.fault = lambda: rng.choice(kinds) if rng.random() < share else None
+
+        def meet(method: str, _: str) -> int | str | None:
+            return rng.choice(kinds) if method in CHANGES and rng.random() < share else None
+
+        s3.faults[urlsplit(bucket).netloc] = meet
 
     yield begin
-    s3.fault = lambda: None
+    s3.faults.clear()
 
 
 def until_stored(store: CandleStore, candles: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""S3 on loopback (moto), in this process: buckets that tests and processes of ours reach by URL, and their faults.
+"""S3 on loopback (moto), in this process: buckets that processes of ours reach by URL, and their faults.
 
 One request is answered at a time: moto looks at a condition and writes in two steps, which S3 does in one.
 """
@@ -11,7 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -20,19 +20,35 @@ from werkzeug.serving import make_server
 _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=test/20240630/us-east-1/s3/aws4_request"
 
 
+class Kill(NamedTuple):
+    """The end of whoever asks, before what it asks for is done or after.
+
+    Attributes:
+        before: which of both.
+        act: ends it.
+    """
+
+    before: bool
+    act: Callable[[], object]
+
+
+Fault = int | str | Kill
+
+
 class S3:
     """A server on a free port.
 
     Attributes:
         address: its own.
         requests: how many there were, by method.
-        fault: asked before each request that changes something: ``None`` for none, a status to answer with, ``lost``
-            for a change that is made and an answer that is not given, ``slow`` for a second's delay.
+        faults: by a bucket's name, asked at each of its requests by method and path: ``None`` for none, a status to
+            answer with, ``lost`` for an answer that is not given to what has been done, ``slow`` for a second's delay,
+            or ``Kill``.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
-        self.fault: Callable[[], int | str | None] = lambda: None
+        self.faults: dict[str, Callable[[str, str], Fault | None]] = {}
         self._mutex = threading.Lock()
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
@@ -69,15 +85,21 @@ class S3:
     def _answer(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         method = environ["REQUEST_METHOD"]
         self.requests[method] += 1
-        fault = self.fault() if method in ("PUT", "DELETE") else None
-        if isinstance(fault, int):
+        path = environ["PATH_INFO"]
+        meet = self.faults.get(path.split("/")[1])
+        fault = None if meet is None else meet(method, path)
+        if isinstance(fault, int) or (isinstance(fault, Kill) and fault.before):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response(f"{fault} Fault", [("Content-Length", "0")])
+            if isinstance(fault, Kill):
+                fault.act()
+            start_response(f"{fault if isinstance(fault, int) else 503} Fault", [("Content-Length", "0")])
             return [b""]
         if fault == "slow":
             time.sleep(1)
         with self._mutex:
             answer = [bytes(part) for part in self._app(environ, start_response)]
+        if isinstance(fault, Kill):
+            fault.act()
         if fault == "lost":
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return answer
