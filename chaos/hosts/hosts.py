@@ -24,6 +24,7 @@ from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
 from shared.settings.load import load_settings
+from shared.settings.sections import RepairSettings
 
 _SPEED = 60
 
@@ -53,7 +54,8 @@ class Hosts:
             f'[[record]]\nmarket = "spot"\nsymbols = {names}\nintervals = ["1m"]\n'
             f'[broker]\nurl = "redis://{BROKER}:{self._broker_port}/0"\n'
             f'[exchange]\nsimulator = "{self.address}"\nsilence_timeout_seconds = 10\nretry_max_seconds = 2\n'
-            f"[repair]\ngrace_seconds = 120\n[sharing]\nredundancy = {redundancy}\nlost_seconds = 3\n"
+            f"[repair]\ngrace_seconds = {_SPEED * RepairSettings().grace_seconds}\n"
+            f"[sharing]\nredundancy = {redundancy}\nlost_seconds = 3\n"
             f'[data]\nfolder = "{folder / "data"}"\n[metrics]\nport = 0\n[log]\nlevel = "INFO"\n'
         )
         self.settings = load_settings(path)
@@ -136,8 +138,8 @@ class Hosts:
         return division if is_settled and (is_seen or not alone) else None
 
     def requests(self) -> int:
-        """How many REST requests the exchange has had."""
-        return int(control(self.address)["weights"]["spot"]["requests"])
+        """How many REST requests for candles the exchange has had."""
+        return int(control(self.address)["weights"]["spot"]["klines"])
 
     def unstored(self) -> int:
         """How many entries the writer has not stored yet."""

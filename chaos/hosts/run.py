@@ -35,7 +35,7 @@ class Change:
         moved: series that moved.
         least: series that had to: the share of those who came or went.
         seconds: until all were delivered by their owners again.
-        requests: REST requests of all hosts meanwhile.
+        requests: REST requests for candles, of all hosts, meanwhile.
     """
 
     what: str
@@ -80,7 +80,7 @@ def run(folder: Path, symbols: int, deaths: int, redundancy: int, say: Callable[
             seconds, shared = time.monotonic() - began, hosts.division(left())
             moved, least = _moves(hosts, before, shared)
             outcome.changes.append(Change(what, moved, least, seconds, hosts.requests() - asked))
-            requests = f"{outcome.changes[-1].requests} REST requests"
+            requests = f"{outcome.changes[-1].requests} REST requests for candles"
             say(f"{what}: {moved} of {least} series moved, {seconds:.1f} s, {requests}")
 
         for _ in range(deaths):

@@ -93,6 +93,7 @@ def _shown(pool: Weights) -> Mapping[str, Any]:
     return {
         "used": pool.used,
         "requests": pool.requests,
+        "klines": pool.klines,
         "weight": pool.total,
         "calls_while_banned": pool.calls_while_banned,
         "calls_on_the_wire": pool.calls_on_the_wire,

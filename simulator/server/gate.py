@@ -56,6 +56,7 @@ class Gate:
         """A handler of aiohttp's; ``answer`` gives bytes of JSON or what becomes JSON, or raises RefusedError."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
+            self._weights.klines += request.path.endswith("/klines")
             refusal = self._weights.charge(weight(request)) or self._closed_by_fault()
             headers = {"X-MBX-USED-WEIGHT-1M": str(self._weights.used)}
             if refusal is not None:

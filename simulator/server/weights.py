@@ -39,6 +39,7 @@ class Weights:
     Attributes:
         used: weight used this minute of real time.
         requests: calls since the start, refused ones included.
+        klines: those of them that asked for klines.
         total: weight charged since the start.
         calls_while_banned: calls that came while the pool was closed, and too late to have been on the wire.
         calls_on_the_wire: calls that came within a second of a closure's first refusal.
@@ -51,6 +52,7 @@ class Weights:
     def __init__(self, limit: int, now: Callable[[], float] = time.monotonic) -> None:
         self.used = 0
         self.requests = 0
+        self.klines = 0
         self.total = 0
         self.calls_while_banned = 0
         self.calls_on_the_wire = 0
