@@ -15,21 +15,27 @@ from pathlib import Path
 from candlewick.up.child import COMMAND, start_supervised
 from shared.market import Market
 from shared.process.stopping import stop_signals
-from shared.settings.load import load_settings
+from shared.settings.load import given_store, load_settings
 from shared.settings.sections import DashboardSettings
 from shared.text import counted
 from simulator import ADDRESS_LINE
 from simulator.command import parse_speed
 
+DEMO_DATA = Path("demo-data")
+_FLUSH_SECONDS = "10"  # to an object store: who records for a minute does not wait for a quarter of an hour
+
 
 def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None) -> int:
     """Record from a simulated exchange into a folder of its own, then print what is there, read back from Parquet.
 
-    The settings' own broker and data folder are left alone: what is simulated never mixes with what was recorded. The
-    exit code is 0 when candles of every recorded market are on disk.
+    ``data`` may be an object store's URL: candles go there then, and all else into a folder below ``DEMO_DATA``. The
+    settings' own broker and data folder are left alone: what is simulated never mixes with what was recorded. The exit
+    code is 0 when candles of every recorded market are stored.
     """
     parse_speed(speed)
-    data = data / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
+    name, store = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", given_store(data)["store"]
+    folder = (DEMO_DATA if store else data) / name
+    place = f"{store.rstrip('/')}/{name}" if store else str(folder)
     simulate = ["simulate", "--port", "0", "--speed", speed, "--log-level", "WARNING"]
     with _supervised([*COMMAND, *simulate], stdout=subprocess.PIPE) as simulator:
         assert simulator.stdout is not None  # noqa: S101 # it is a pipe
@@ -40,15 +46,17 @@ def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None)
         until = f"for {seconds:g} s (Ctrl-C ends it earlier)" if seconds else "until Ctrl-C"
         page = _page(config)
         print(f"Watch it: {page.address}")
-        print(f"Recording from a simulated exchange at {address}, {speed} times as fast as time, into {data}/ {until}")
+        print(f"Recording from a simulated exchange at {address}, {speed} times as fast as time, into {place}/ {until}")
         sys.stdout.flush()
-        flags = ["--data", str(data), "--broker", "", "--simulator", address, "--dashboard"]
+        flags = ["--data", place, "--broker", "", "--simulator", address, "--dashboard"]
         flags += ["--config", str(config)] if config else []
         flags += ["--seconds", str(seconds)] if seconds else []
         variables = {"CANDLEWICK_DASHBOARD_HOST": page.host, "CANDLEWICK_DASHBOARD_PORT": str(page.port)}
+        if store:
+            variables |= {"CANDLEWICK_DATA_FOLDER": str(folder), "CANDLEWICK_DATA_STORE_FLUSH_SECONDS": _FLUSH_SECONDS}
         with _supervised([*COMMAND, "up", *flags], variables) as recording:
             code = _passing_signals_to(recording)
-    return code or _show(data, config)
+    return code or _show(place, config)
 
 
 @contextlib.contextmanager
@@ -86,18 +94,19 @@ def _passing_signals_to(process: "subprocess.Popen[bytes]") -> int:
             signal.signal(number, handler)
 
 
-def _show(data: Path, config: Path | None) -> int:
+def _show(place: str, config: Path | None) -> int:
     from candlewick.cli.columns import terminal_columns
     from candlewick.cli.tables import render
     from consumer.dataset.dataset import Dataset
     from consumer.dataset.figures import series_figures
-    from consumer.storage.layout import series_folder
+    from consumer.storage.layout import CANDLES, series_folder
     from consumer.storage.table import to_arrow
 
-    settings = load_settings(config, {"data": {"folder": data, "store": ""}})
-    dataset = Dataset.in_folder(data)
+    settings = load_settings(config, {"data": given_store(place)})
+    dataset = Dataset.of(settings)
     overview = [series_figures(dataset, series) for series in dataset.series()]
-    print(f"\nRecorded in {settings.candles_folder}:")
+    root = f"{settings.data.store}/{CANDLES}" if settings.data.store else str(settings.candles_folder)
+    print(f"\nRecorded in {root}:")
     for figures in overview:
         stored = f"{counted(figures.rows, 'candle')} in {counted(figures.files, 'file')}, {figures.size:,} bytes"
         print(f"\n{figures.series}: {stored}; at its end:")
@@ -109,5 +118,5 @@ def _show(data: Path, config: Path | None) -> int:
         print(f"\nNo candle of {', '.join(sorted(missing))} was recorded: record for longer or faster.")
         return 1
     print(f"\n{counted(sum(figures.rows for figures in overview), 'candle')} of {len(overview)} series. In Python:")
-    print(f'  pandas.read_parquet("{settings.candles_folder / series_folder(overview[0].series)}")')
+    print(f'  pandas.read_parquet("{root}/{series_folder(overview[0].series)}")')
     return 0

@@ -46,7 +46,10 @@ def parse(
 def demo(
     seconds: Annotated[float, typer.Option(help="How long; 0 until Ctrl-C.", min=0)] = 60,
     data: Annotated[
-        Path, typer.Option("--data", "-d", help="Each run gets a folder of its own below this one.")
+        Path,
+        typer.Option(
+            "--data", "-d", help="Each run gets a folder of its own below this one, or below an object store's URL."
+        ),
     ] = Path("demo-data"),
     speed: Annotated[str, typer.Option(help="Simulated seconds a second.")] = "60",
     config: Config = None,

@@ -1,6 +1,7 @@
 """The whole pipeline into an object store: writers that are killed, one after the other, and every row once."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from chaos.whole.truth import control, held_by_the_exchange
 from consumer.dataset.audit import audit
 from consumer.dataset.dataset import Dataset
 from shared.interval import MINUTE_MS
+from shared.market import Market
 from shared.settings.load import load_settings
 from tests.support.commands import Run, Start
 from tests.support.pipeline import BASE, GROUPS, write_settings
@@ -68,3 +70,12 @@ def test_two_writers_of_which_one_is_killed_again_and_again_store_every_row_once
         frame = rec.read("spot", "BTCUSDT", "1m")
         stored = rec.read("spot", "BTCUSDT", "1m", stored_only=True)
     assert len(frame) >= len(stored) > 0
+
+
+def test_the_demo_records_into_a_place_of_its_own_in_a_store(candlewick: Run, bucket: str, tmp_path: Path) -> None:
+    done = candlewick("demo", "--seconds", 8, "--speed", 240, "--data", bucket)
+    assert done.returncode == 0, done.stderr
+    (place,) = re.findall(rf"^Recorded in ({bucket}/[-T\d]+)/candles:$", done.stdout, re.MULTILINE)
+    found = Dataset.of(load_settings(flags={"data": {"store": place}}))
+    assert {series.market for series in found.series()} == set(Market)
+    assert not list(tmp_path.rglob("*.parquet"))
