@@ -1,10 +1,12 @@
 """The whole pipeline into an object store: writers that are killed, one after the other, and every row once."""
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import candlewick as package
 from chaos.s3 import S3
@@ -18,8 +20,10 @@ from tests.support.commands import Run, Start
 from tests.support.pipeline import BASE, GROUPS, write_settings
 from tests.support.waiting import wait_until
 
+FAULTS: tuple[int | str, ...] = (409, 412, 500, 503, "lost", "slow")
 
-def test_two_writers_of_which_one_is_killed_again_and_again_store_every_row_once(
+
+def test_two_writers_of_which_one_is_killed_again_and_again_store_every_row_once_whatever_the_store_answers(
     start: Start,
     simulator: Callable[..., str],
     candlewick: Run,
@@ -29,7 +33,16 @@ def test_two_writers_of_which_one_is_killed_again_and_again_store_every_row_once
     valkey_url: str,
     prefix: str,
 ) -> None:
-    address = simulator("--speed", 120, "--updates", 1, "--start", BASE)
+    address, rng = simulator("--speed", 120, "--updates", 1, "--start", BASE), random.Random(1)
+    met = list[int | str]()
+
+    def meet(method: str, path: str) -> int | str | None:
+        if method != "PUT" or "/staging/" in path or rng.random() > 0.5:
+            return None
+        met.append(rng.choice(FAULTS))
+        return met[-1]
+
+    s3.faults[urlsplit(bucket).netloc] = meet
     data: dict[str, Any] = {"store": bucket, "store_flush_seconds": 1}
     writer = {"flush_max_seconds": 2, "claim_seconds": 3}
     broker = {"url": valkey_url, "prefix": prefix}
@@ -51,7 +64,9 @@ def test_two_writers_of_which_one_is_killed_again_and_again_store_every_row_once
         found = audit(dataset, dataset.series(with_metadata=True), None, until_ms, settings.repair)
         return len(found) == 6 and all(one.is_good for one in found)
 
+    s3.faults.clear()
     wait_until(is_stored, 180)
+    assert len(set(met)) > 2
     dataset = Dataset.of(settings)
     for series in dataset.series():
         rows = dataset.rows(series)
