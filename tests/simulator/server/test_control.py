@@ -24,8 +24,8 @@ async def test_it_shows_what_the_exchange_does() -> None:
     assert state["injected"]["duplicate"] >= 1
     nothing = {"calls_while_banned": 0, "calls_on_the_wire": 0, "closed_seconds": 0}
     assert state["weights"] == {
-        "spot": {"used": 20, "requests": 1, "weight": 20, **nothing},
-        "futures": {"used": 0, "requests": 0, "weight": 0, **nothing},
+        "spot": {"used": 20, "requests": 1, "klines": 0, "weight": 20, **nothing},
+        "futures": {"used": 0, "requests": 0, "klines": 0, "weight": 0, **nothing},
     }
     assert state["symbols"] == {"spot": 4, "usdt_futures": 5, "coin_futures": 2}
 

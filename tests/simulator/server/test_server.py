@@ -156,8 +156,8 @@ async def test_a_free_running_clock_waits_for_a_slow_reader_and_nothing_is_lost(
     path = "/spot/ws/btcusdt@kline_1s"
     async with exchange(speed=None, updates=0, start_ms=JUNE_30) as simulator:
         async with connect(socket_address(simulator, path)) as socket:
-            opens = [json.loads(await socket.recv())["k"]["t"] for _ in range(40_000)]
-    assert opens == list(range(JUNE_30, JUNE_30 + 40_000_000, 1000))
+            opens = [json.loads(await socket.recv())["k"]["t"] for _ in range(10_000)]
+    assert opens == list(range(JUNE_30, JUNE_30 + 10_000_000, 1000))
 
 
 async def test_the_last_row_is_open_and_nothing_marks_it() -> None:
