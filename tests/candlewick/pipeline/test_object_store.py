@@ -16,6 +16,7 @@ from consumer.dataset.dataset import Dataset
 from shared.interval import MINUTE_MS
 from shared.market import Market
 from shared.settings.load import load_settings
+from tests.support.candles import JUNE_30
 from tests.support.commands import Run, Start
 from tests.support.pipeline import BASE, GROUPS, write_settings
 from tests.support.waiting import wait_until
@@ -57,6 +58,7 @@ def test_two_writers_of_which_one_is_killed_again_and_again_store_every_row_once
         wait_until(lambda seen=seen: s3.requests["PUT"] > seen + 8, 60)  # type: ignore[misc]
         victim.kill()
         victim = start("write", "--config", path)
+    wait_until(lambda: control(address)["time_ms"] > JUNE_30 + 20 * MINUTE_MS, 60)  # of every interval some have closed
     until_ms = control(address)["time_ms"] // MINUTE_MS * MINUTE_MS
 
     def is_stored() -> bool:
