@@ -101,11 +101,14 @@ def run(console: Console, every_call: bool = False) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="crashes-"))
     began = time.monotonic()
     outcomes = crashes(folder, every_call, console)
-    console.print(table(outcomes))
-    console.print(
-        f"{sum(outcome.tried for outcome in outcomes)} trials in {time.monotonic() - began:.0f} s; "
-        f"the reader read everything {sum(outcome.polls for outcome in outcomes):,} times"
-    )
+    polls = sum(outcome.polls for outcome in outcomes)
+    return tell(console, outcomes, folder, time.monotonic() - began, f"; the reader read everything {polls:,} times")
+
+
+def tell(console: Console, outcomes: Sequence[Outcome], folder: Path, seconds: float, more: str = "") -> bool:
+    """Print a matrix and what was wrong, and leave logs of nothing else; whether all is well."""
+    console.print(_table(outcomes))
+    console.print(f"{sum(outcome.tried for outcome in outcomes)} trials in {seconds:.0f} s{more}")
     for outcome in outcomes:
         for note in outcome.notes:
             console.print(f"{outcome.place}, {outcome.fault}: {note}", markup=False)
@@ -133,8 +136,7 @@ def _empty_folder(folder: Path) -> Path:
     return folder
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """Outcomes as a person reads them."""
+def _table(outcomes: Sequence[Outcome]) -> Table:
     table = Table("place", "fault", title="The crash matrix")
     for name in ("tried", "rows lost", "doubled", "not synced", "left over", "reader errors", "clean errors"):
         table.add_column(name, justify="right")

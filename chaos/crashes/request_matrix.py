@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from chaos.brokers.plain import running_broker
-from chaos.crashes.matrix import AT_ONCE, table
+from chaos.crashes.matrix import AT_ONCE, tell
 from chaos.crashes.request_trial import Request, RequestFault, RequestTrial
 from chaos.crashes.trial import Outcome
 from chaos.s3 import S3
@@ -84,14 +84,4 @@ def run(console: Console) -> bool:
     folder = Path(tempfile.mkdtemp(prefix="crashes-"))
     began = time.monotonic()
     outcomes = crashes(folder, console)
-    console.print(table(outcomes))
-    console.print(f"{sum(outcome.tried for outcome in outcomes)} trials in {time.monotonic() - began:.0f} s")
-    for outcome in outcomes:
-        for note in outcome.notes:
-            console.print(f"{outcome.place}, {outcome.fault}: {note}", markup=False)
-    is_good = all(outcome.is_good for outcome in outcomes)
-    if is_good:
-        shutil.rmtree(folder)
-    else:
-        console.print(f"logs: {folder}")
-    return is_good
+    return tell(console, outcomes, folder, time.monotonic() - began)
