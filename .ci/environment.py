@@ -99,7 +99,7 @@ def lowest() -> list[str]:
 
 
 def install(kind: str) -> None:
-    """Install Candlewick and what this kind needs: by uv, which takes a tenth of the time, where it can; else by pip.
+    """Install Candlewick and what this kind needs: by uv, which takes a third of the time, where it can; else by pip.
 
     Raises:
         OSError: when neither can; what pip said from its first error on is printed before.
@@ -110,6 +110,7 @@ def install(kind: str) -> None:
     uv = [str(PYTHON), "-m", "uv", "pip", "install", "--compile-bytecode", "--python", str(PYTHON)]
     pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
     if run([*pip, "--quiet", "uv"]) or run([*uv, *packages]):
+        print("make: uv cannot do it here; pip does, more slowly", flush=True)
         said: deque[str] = deque(maxlen=_SHOWN_LINES)
         if run([*pip, *packages], said):
             sys.stderr.writelines(said)
@@ -180,7 +181,7 @@ class Progress:
         elif said.startswith("WARNING: Retrying"):
             self._step = "the package index does not answer; asking again"
         if sys.stdout.isatty():
-            count = f" ({self._found})" if self._found else ""
+            count = f" ({self._found})" if self._step == "fetching packages" else ""
             line = f"  {self._step}{count}, {time.monotonic() - self._began:.0f} s"
             print(f"\r{line:<{len(self._line)}}", end="", flush=True)
             self._line = line

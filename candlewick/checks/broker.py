@@ -47,10 +47,8 @@ def check_broker(settings: Settings) -> Iterator[Finding]:
     info = infos[0]
     version = info.get("valkey_version") or info.get("redis_version")
     yield well("broker", f"{name} answers, version {version}, and evicts nothing")
-    for judge in (_persistence, _memory):
-        yield max(
-            map(judge, infos), key=lambda one: list(Level).index(one.level)
-        )  # of a cluster each market may be on a server of its own
+    for judge in (_persistence, _memory):  # of a cluster each market may be on a server of its own
+        yield max(map(judge, infos), key=lambda finding: list(Level).index(finding.level))
 
 
 def _persistence(info: Mapping[str, Any]) -> Finding:

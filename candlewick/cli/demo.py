@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from candlewick.cli import options
 from candlewick.up.child import COMMAND, start_supervised
 from shared.market import Market
 from shared.process.stopping import stop_signals
@@ -21,20 +22,19 @@ from shared.text import counted
 from simulator import ADDRESS_LINE
 from simulator.command import parse_speed
 
-DEMO_DATA = Path("demo-data")
 _FLUSH_SECONDS = "10"  # to an object store: who records for a minute does not wait for a quarter of an hour
 
 
 def run_demo(data: Path, speed: str, seconds: float | None, config: Path | None) -> int:
     """Record from a simulated exchange into a folder of its own, then print what is there, read back from Parquet.
 
-    ``data`` may be an object store's URL: candles go there then, and all else into a folder below ``DEMO_DATA``. The
+    ``data`` may be an object store's URL: candles go there then, and all else into a folder below demo-data. The
     settings' own broker and data folder are left alone: what is simulated never mixes with what was recorded. The exit
     code is 0 when candles of every recorded market are stored.
     """
     parse_speed(speed)
     name, store = f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}", given_store(data)["store"]
-    folder = (DEMO_DATA if store else data) / name
+    folder = (options.DEMO_DATA if store else data) / name
     place = f"{store.rstrip('/')}/{name}" if store else str(folder)
     simulate = ["simulate", "--port", "0", "--speed", speed, "--log-level", "WARNING"]
     with _supervised([*COMMAND, *simulate], stdout=subprocess.PIPE) as simulator:

@@ -50,7 +50,7 @@ def demo(
         typer.Option(
             "--data", "-d", help="Each run gets a folder of its own below this one, or below an object store's URL."
         ),
-    ] = Path("demo-data"),
+    ] = options.DEMO_DATA,
     speed: Annotated[str, typer.Option(help="Simulated seconds a second.")] = "60",
     config: Config = None,
 ) -> None:

@@ -54,6 +54,9 @@ def _complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
 
 MARKET: Any = {"parser": parse_market, "metavar": "MARKET", "autocompletion": _complete(list(Market))}
 _SYMBOL: Any = {"parser": parse_symbol, "metavar": "SYMBOL", "autocompletion": _complete_symbol}
+DEMO_DATA = Path("demo-data")
+"""Where demonstrations have their folders, unless somebody names another place."""
+
 _MARKETS = "spot, usdt_futures or coin_futures."
 INTERVAL: Any = {"parser": parse_interval, "metavar": "INTERVAL", "autocompletion": _complete(list(Interval))}
 _TIME: Any = {"metavar": "TIME", "show_default": False}

@@ -32,17 +32,14 @@ class Server(Part):
         folder: of its append-only file; made.
         logbook: where its output goes.
         options: of its configuration, besides.
-        program: another binary than the embedded Valkey's.
     """
 
-    def __init__(
-        self, name: str, folder: Path, logbook: Logbook, options: Mapping[str, str] | None = None, program: str = ""
-    ) -> None:
+    def __init__(self, name: str, folder: Path, logbook: Logbook, options: Mapping[str, str] | None = None) -> None:
         self.folder, self.port = folder, free_port()
         folder.mkdir(parents=True)
         wanted = _OPTIONS | {"dir": str(folder), "port": str(self.port)} | dict(options or {})
         words = [word for name, value in wanted.items() for word in (f"--{name}", value)]
-        super().__init__(name, [program or str(get_binary_path()), *words], logbook)
+        super().__init__(name, [str(get_binary_path()), *words], logbook)
 
     def client(self, timeout_seconds: float = 5) -> Any:
         """A connection that no fault of a proxy meets."""

@@ -2,12 +2,14 @@
 
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import redis
 
 from chaos.brokers.server import Server
-from chaos.processes import Part
+from chaos.processes import Logbook, Part
 from chaos.waiting import wait_until
 
 _WHOLE_SECONDS = 60.0
@@ -28,6 +30,10 @@ class Several:
         self.servers = servers
         self.parts: Sequence[Part] = (*servers, *others)
         self.cuts = 0
+
+    def start(self) -> None:
+        """Start all, and wait until it is whole."""
+        raise NotImplementedError
 
     @property
     def primaries(self) -> Sequence[Server]:
@@ -58,3 +64,17 @@ class Several:
         """End all."""
         for part in self.parts:
             part.end()
+
+
+_Broker = TypeVar("_Broker", bound=Several)
+
+
+@contextlib.contextmanager
+def running(kind: Callable[[Path, Logbook], _Broker], folder: Path) -> Iterator[_Broker]:
+    """A broker that lives until the block ends; its files and its log lie in a new folder."""
+    folder.mkdir()
+    with Logbook(folder / "log") as logbook, contextlib.ExitStack() as stack:
+        broker = kind(folder, logbook)
+        stack.callback(broker.end)
+        broker.start()
+        yield broker

@@ -21,11 +21,10 @@ class Single:
         folder: of its files; made.
         logbook: where its output goes.
         sockets: folder with a short path.
-        proxy: between the server and everyone; see ``socket``.
 
     Attributes:
         server: the one that has the data now.
-        proxy: between it and everyone.
+        proxy: between ``socket`` and everyone; given by whoever starts both.
     """
 
     def __init__(self, folder: Path, logbook: Logbook, sockets: Path) -> None:

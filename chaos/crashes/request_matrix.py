@@ -4,20 +4,17 @@ Which requests a flush makes is not written down: an undisturbed trial is measur
 """
 
 import os
-import shutil
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
 from rich.console import Console
-from rich.progress import Progress
 
 from chaos.brokers.plain import running_broker
-from chaos.crashes.matrix import AT_ONCE, tell
 from chaos.crashes.request_trial import Request, RequestFault, RequestTrial
 from chaos.crashes.trial import Outcome
+from chaos.crashes.trials import empty_folder, gathered, tell
 from chaos.s3 import S3
 from chaos.waiting import NotInTimeError
 
@@ -44,39 +41,22 @@ def crashes(folder: Path, console: Console | None = None) -> list[Outcome]:
     Raises:
         NotInTimeError: when the undisturbed flush goes wrong.
     """
-    (folder / "broker").mkdir()
     s3 = S3()
-    with running_broker(folder / "broker") as broker, s3.running(), mock.patch.dict(os.environ, s3.environment()):
-        (folder / "measured").mkdir()
-        trial = RequestTrial(broker, folder / "measured", s3)
-        outcome = trial.run()
+    with (
+        running_broker(empty_folder(folder / "broker")) as broker,
+        s3.running(),
+        mock.patch.dict(os.environ, s3.environment()),
+    ):
+        measured = RequestTrial(broker, empty_folder(folder / "measured"), s3)
+        outcome = measured.run()
         if not outcome.is_good:
             raise NotInTimeError(f"an undisturbed flush went wrong: {outcome}")
-        chosen = cases(trial.requests)
 
-        def one(number: int) -> Outcome:
-            request, fault = chosen[number]
-            return _attempt(broker, folder / f"trial-{number}", s3, request, fault)
+        def one(request: Request, fault: RequestFault, empty: Path) -> Outcome:
+            return RequestTrial(broker, empty, s3).run(fault, request)
 
-        outcomes: dict[tuple[str, str], Outcome] = {}
-        with ThreadPoolExecutor(AT_ONCE) as pool, Progress(console=console, disable=console is None) as progress:
-            for outcome in progress.track(pool.map(one, range(len(chosen))), len(chosen), description="trials"):
-                outcomes.setdefault((outcome.place, outcome.fault), Outcome(outcome.place, outcome.fault)).add(outcome)
-    return sorted(
-        outcomes.values(), key=lambda found: (found.place, list(RequestFault).index(RequestFault(found.fault)))
-    )
-
-
-def _attempt(broker: str, folder: Path, s3: S3, request: Request, fault: RequestFault) -> Outcome:
-    """One trial; what hangs or misses its request is left over. Good trials leave no files."""
-    folder.mkdir()
-    try:
-        outcome = RequestTrial(broker, folder, s3).run(fault, request)
-    except NotInTimeError as error:
-        return Outcome(request.name, fault, tried=1, left=1, notes=[str(error)])
-    if outcome.is_good:
-        shutil.rmtree(folder)
-    return outcome
+        outcomes = gathered(cases(measured.requests), one, folder, console)
+    return sorted(outcomes, key=lambda found: (found.place, list(RequestFault).index(RequestFault(found.fault))))
 
 
 def run(console: Console) -> bool:

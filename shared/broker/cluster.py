@@ -11,7 +11,6 @@ A pipeline keeps to the tag of its first key, and INFO or WAIT in it go where th
 command without a key goes to the owner of the keys of no market.
 """
 
-import contextlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -23,37 +22,25 @@ import redis.client
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    MovedError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 from redis.retry import Retry
 
+from shared.broker.cluster_nodes import AWAY, AsyncNodes, Nodes
 from shared.broker.hosts import HostsAddress
 from shared.broker.keys import NO_MARKET, TAGS
-from shared.errors import BrokerError
 
-_Node = tuple[str, int]
 _ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError)
-_AWAY = (redis.ConnectionError, redis.TimeoutError, OSError)
-_DENIED = (AuthenticationError, AuthorizationError)
-_SLOTS = "CLUSTER SLOTS"
 
 
 def cluster_client(address: HostsAddress, prefix: str, **options: Any) -> redis.Redis:
     """A blocking client of the cluster; ``options`` are redis-py's. ``prefix`` begins every key."""
-    made = _Pool, (_Connection, _SSLConnection), _Nodes, Retry(NoBackoff(), 0)
+    made = _Pool, (_Connection, _SSLConnection), Nodes, Retry(NoBackoff(), 0)
     return _Client(_pool(*made, address, prefix, options))
 
 
 def async_cluster_client(address: HostsAddress, prefix: str, **options: Any) -> redis.asyncio.Redis:
     """An asyncio client; otherwise as ``cluster_client``."""
-    made = _AsyncPool, (_AsyncConnection, _AsyncSSLConnection), _AsyncNodes, AsyncRetry(NoBackoff(), 0)
+    made = _AsyncPool, (_AsyncConnection, _AsyncSSLConnection), AsyncNodes, AsyncRetry(NoBackoff(), 0)
     return _AsyncClient(_pool(*made, address, prefix, options))
 
 
@@ -77,87 +64,6 @@ def _pool(
     return for_tag(NO_MARKET, pools=markets, tags=re.compile(rf"{re.escape(prefix)}:[a-z-]+:\{{([a-z_]+)\}}"))
 
 
-class _Known:
-    """The nodes to ask, best first."""
-
-    def __init__(self, seeds: Sequence[_Node], options: dict[str, Any]) -> None:
-        self._seeds = self._nodes = tuple(seeds)
-        self._options = options
-
-    def _to_ask(self) -> tuple[_Node, ...]:
-        return tuple(dict.fromkeys((*self._nodes, *self._seeds)))
-
-    def doubt(self) -> None:
-        """Whoever answered last named an owner that is away: others may know better."""
-        self._nodes = (*self._nodes[1:], *self._nodes[:1])
-
-    def _owner(self, asked: _Node, answer: Any, slot: int) -> _Node:
-        """Whom an answer to CLUSTER SLOTS names, which gives an empty host for the node that was asked."""
-
-        def node(found: Any) -> _Node:
-            host = found[0].decode() if isinstance(found[0], bytes) else found[0]
-            return (asked[0] if host in (None, "", "?") else host, int(found[1]))
-
-        ranges = [(first, last, [node(found) for found in nodes]) for first, last, *nodes in answer]
-        self._nodes = tuple(dict.fromkeys((asked, *(one for _, _, nodes in ranges for one in nodes))))
-        for first, last, nodes in ranges:
-            if first <= slot <= last:
-                return nodes[0]
-        raise redis.ConnectionError(f"nobody in the cluster owns slot {slot} at present")
-
-    def _refused(self, error: ResponseError) -> Exception:
-        """What a node's answer that is none means."""
-        if "cluster support disabled" in str(error):
-            return BrokerError(
-                "the broker is a single server, not a node of a cluster: use redis:// in place of cluster://"
-            )
-        return error
-
-    @staticmethod
-    def _nobody(error: BaseException | None) -> redis.ConnectionError:
-        return redis.ConnectionError(f"no node of the cluster answers: {error}")
-
-
-class _Nodes(_Known):
-    """Asked over blocking connections."""
-
-    def owner(self, slot: int) -> _Node:
-        """Who owns a slot, as the first node says that answers. ConnectionError when none does."""
-        trouble: BaseException | None = None
-        for node in self._to_ask():
-            client: Any = redis.Redis(*node, **self._options)
-            with contextlib.closing(client):
-                try:
-                    return self._owner(node, client.execute_command(_SLOTS), slot)
-                except _DENIED:  # which redis-py takes for lost connections
-                    raise
-                except _AWAY as error:
-                    trouble = error
-                except ResponseError as error:
-                    raise self._refused(error) from None
-        raise self._nobody(trouble)
-
-
-class _AsyncNodes(_Known):
-    """Asked over asyncio connections."""
-
-    async def owner(self, slot: int) -> _Node:
-        """As of ``_Nodes``."""
-        trouble: BaseException | None = None
-        for node in self._to_ask():
-            client: Any = redis.asyncio.Redis(host=node[0], port=node[1], **self._options)
-            async with client:
-                try:
-                    return self._owner(node, await client.execute_command(_SLOTS), slot)
-                except _DENIED:  # which redis-py takes for lost connections
-                    raise
-                except _AWAY as error:
-                    trouble = error
-                except ResponseError as error:
-                    raise self._refused(error) from None
-        raise self._nobody(trouble)
-
-
 class _Connection(redis.Connection):
     """A connection to whoever owns a slot when it is made."""
 
@@ -171,7 +77,7 @@ class _Connection(redis.Connection):
         self.host, self.port = self._nodes.owner(self._slot)
         try:
             super().connect()  # type: ignore[no-untyped-call]
-        except _AWAY:
+        except AWAY:
             self._nodes.doubt()
             raise
 
@@ -200,7 +106,7 @@ class _AsyncConnection(redis.asyncio.Connection):
         self.host, self.port = await self._nodes.owner(self._slot)
         try:
             await super().connect()  # type: ignore[no-untyped-call]
-        except _AWAY:
+        except AWAY:
             self._nodes.doubt()
             raise
 

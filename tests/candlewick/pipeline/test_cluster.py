@@ -1,13 +1,12 @@
 """The whole pipeline on a Redis Cluster: nothing is missing in the end, and nothing is there twice."""
 
-import contextlib
 import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from chaos.brokers.cluster import Cluster
-from chaos.processes import Logbook
+from chaos.brokers.several import running
 from shared.broker.keys import Keys
 from shared.market import Market
 from shared.settings.load import load_settings
@@ -21,10 +20,7 @@ MARKETS = (Market.SPOT, Market.COIN_FUTURES)
 def test_primaries_are_killed_and_come_back_and_every_command_works_on_what_is_left(
     start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path
 ) -> None:
-    with Logbook(tmp_path / "cluster.log") as logbook, contextlib.ExitStack() as stack:
-        cluster = Cluster(tmp_path / "cluster", logbook)
-        stack.callback(cluster.end)
-        cluster.start()
+    with running(Cluster, tmp_path / "cluster") as cluster:
         address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
         write_settings(tmp_path, address, GROUPS, broker={"url": cluster.url, "timeout_seconds": 2})
         root, up, keys = load_settings().candles_folder, start("up"), Keys(load_settings().broker.prefix)

@@ -1,13 +1,12 @@
 """The whole pipeline on a broker that fails over: nothing is missing in the end, and nothing is there twice."""
 
-import contextlib
 import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from chaos.brokers.sentinels import Sentinels
-from chaos.processes import Logbook
+from chaos.brokers.several import running
 from shared.candle import Series
 from shared.interval import Interval
 from shared.market import Market
@@ -23,10 +22,7 @@ SERIES = Series(Market.SPOT, "BTCUSDT", Interval.M1)
 def test_primaries_are_killed_one_with_a_replica_that_lags_and_nothing_is_missing(
     start: Start, simulator: Callable[..., str], candlewick: Run, tmp_path: Path
 ) -> None:
-    with Logbook(tmp_path / "sentinels.log") as logbook, contextlib.ExitStack() as stack:
-        sentinels = Sentinels(tmp_path / "sentinels", logbook)
-        stack.callback(sentinels.end)
-        sentinels.start()
+    with running(Sentinels, tmp_path / "sentinels") as sentinels:
         address = simulator("--speed", 120, "--start", BASE, "--updates", 1)
         broker = {"url": sentinels.url, "timeout_seconds": 2}
         write_settings(tmp_path, address, RECORD, broker=broker)

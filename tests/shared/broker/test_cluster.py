@@ -11,7 +11,7 @@ import redis
 from redis.exceptions import MovedError
 
 from chaos.brokers.cluster import Cluster
-from chaos.processes import Logbook
+from chaos.brokers.several import running
 from shared.broker.client import async_client, check_server, server_info, sync_client
 from shared.broker.keys import TAGS, Keys
 from shared.errors import BrokerError, SettingsError
@@ -23,13 +23,8 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Logbook(tmp_path / "cluster.log") as logbook:
-        cluster = Cluster(tmp_path / "cluster", logbook)
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.end()
+    with running(Cluster, tmp_path / "cluster") as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize(

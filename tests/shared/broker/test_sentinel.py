@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from chaos.brokers.sentinels import Sentinels
-from chaos.processes import Logbook
+from chaos.brokers.several import running
 from shared.broker.address import broker_name
 from shared.broker.client import async_client, sync_client
 from shared.broker.hosts import HostsAddress
@@ -20,13 +20,8 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
-    with Logbook(tmp_path / "sentinels.log") as logbook:
-        sentinels = Sentinels(tmp_path / "sentinels", logbook)
-        try:
-            sentinels.start()
-            yield sentinels
-        finally:
-            sentinels.end()
+    with running(Sentinels, tmp_path / "sentinels") as sentinels:
+        yield sentinels
 
 
 def test_an_address_is_taken_apart() -> None:
