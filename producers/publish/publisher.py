@@ -21,12 +21,13 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from producers.publish.resend_buffer import ResendBuffer
 from shared.broker.address import broker_name
+from shared.broker.append import append_entries
 from shared.broker.client import CONNECTION_ERRORS, AsyncClient, fatal_answer
-from shared.broker.entry import EntryId, encode_entry
+from shared.broker.entry import EntryId
 from shared.broker.keys import Keys
 from shared.candle import WEBSOCKET, Candle, Series
 from shared.interval import utc
@@ -39,7 +40,6 @@ from shared.settings.model import Settings
 
 log = logging.getLogger(__name__)
 
-_WAIT_MS = 1000
 _BACKOFF_SECONDS = (0.2, 5.0)  # first and longest
 
 
@@ -170,20 +170,15 @@ class Publisher:
 
     async def _send(self, batch: Sequence[Candle | SeriesFact]) -> BaseException | None:
         """Send a batch; let go of what was accepted. The first trouble, or None when all of it was."""
-        pipeline = self._client.pipeline(transaction=False)
-        for item in batch:
-            pipeline.xadd(self._stream, encode_entry(item))  # type: ignore[arg-type] # invariant dict in redis-py
-        if self.replicas:  # by the same connection: it is about what was written over it
-            pipeline.execute_command("WAIT", self.replicas, _WAIT_MS)
-        began = time.monotonic()
+        began, seconds = time.monotonic(), self._settings.broker.timeout_seconds
         try:
-            answers = await pipeline.execute(raise_on_error=False)
+            answers, replicas = await append_entries(self._client, self._stream, batch, seconds, self.replicas)
         except (*CONNECTION_ERRORS, RedisError) as error:
             self.cut_offs += 1
             return error
         self.batch.observe(time.monotonic() - began)
         if self.replicas:
-            self._note_replicas(answers.pop())
+            self._note_replicas(replicas)
         refused, now_ms = [], time.time_ns() // 1_000_000
         for item, answer in zip(batch, answers, strict=True):
             if isinstance(answer, BaseException):
@@ -201,7 +196,7 @@ class Publisher:
         self.published += len(batch) - len(refused)
         return refused[0][1] if refused else None
 
-    def _note_replicas(self, answer: object) -> None:
+    def _note_replicas(self, answer: int | ResponseError) -> None:
         """How many replicas have the batch; the broker has it in any case, so it is let go."""
         have = answer if isinstance(answer, int) else 0
         if have >= self.replicas:

@@ -25,7 +25,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from shared.broker.address import broker_name, broker_url
-from shared.broker.cluster import async_cluster_client, cluster_client
+from shared.broker.cluster import async_cluster_client, cluster_client, is_cluster
 from shared.broker.hosts import HostsAddress
 from shared.broker.sentinel import async_sentinel_client, sentinel_client
 from shared.errors import BrokerAwayError, BrokerError, ReplicaError
@@ -92,6 +92,12 @@ def _client(makers: _Makers[_Client], settings: Settings, timeout_seconds: float
 def _given(username: str, password: SecretStr) -> dict[str, str]:
     login = {"username": username, "password": password.get_secret_value()}
     return {name: value for name, value in login.items() if value}
+
+
+def pool_for(client: AsyncClient, key: str) -> redis.asyncio.ConnectionPool:
+    """The pool whose connections lead to the server that has a key."""
+    pool: Any = client.connection_pool
+    return cast("redis.asyncio.ConnectionPool", pool.for_key(key) if is_cluster(client) else pool)
 
 
 def check_server(info: Mapping[str, object], name: str) -> None:

@@ -44,9 +44,9 @@ def async_cluster_client(address: HostsAddress, prefix: str, **options: Any) -> 
     return _AsyncClient(_pool(*made, address, prefix, options))
 
 
-def is_cluster(client: redis.Redis) -> bool:
+def is_cluster(client: redis.Redis | redis.asyncio.Redis) -> bool:
     """Whether a client is one of a cluster, where no command reaches the keys of two markets."""
-    return isinstance(client, _Client)
+    return isinstance(client, _Routing)
 
 
 def _pool(
@@ -145,6 +145,10 @@ class _Tags:
     def of(self, tag: str) -> Any:
         """The pool for a tag's keys."""
         return self.pools.get(tag, self)
+
+    def for_key(self, key: str) -> Any:
+        """The pool for a key."""
+        return self.of(self.tag_of(("", key)) or NO_MARKET)
 
 
 class _Pool(_Tags, redis.ConnectionPool):

@@ -16,8 +16,10 @@ from shared.series_fact import FactKind, SeriesFact
 from shared.text import printable
 
 _MAX_REASON = 200
-_CANDLE_FIELDS = tuple(field.name for field in fields(Candle) if field.name != "series")
-_values_of = attrgetter(*_CANDLE_FIELDS)
+CANDLE_FIELDS = tuple(field.name for field in fields(Candle) if field.name != "series")
+"""Names of a candle's fields behind those of its series, in their order."""
+
+_values_of = attrgetter(*CANDLE_FIELDS)
 _decimals_of = itemgetter(*DECIMALS)
 
 
@@ -63,7 +65,7 @@ def encode_entry(item: Candle | SeriesFact) -> dict[str, str | int]:
             "reason": printable(item.reason, _MAX_REASON),
         }
     named = {"symbol": item.series.symbol, "interval": item.series.interval.value}
-    return named | dict(zip(_CANDLE_FIELDS, _values_of(item), strict=True))
+    return named | dict(zip(CANDLE_FIELDS, _values_of(item), strict=True))
 
 
 def entry_fields(item: Candle | SeriesFact) -> dict[bytes, bytes]:
