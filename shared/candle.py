@@ -7,9 +7,11 @@ to store and safe to use in a path.
 """
 
 import re
-from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
+
+import msgspec
 
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
@@ -21,7 +23,8 @@ MAX_SYMBOL_LENGTH = 60
 
 MAX_TIME_MS = 7_258_118_400_000  # 2200-01-01: a time beyond it is in the wrong unit
 _MAX_TRADES = 2**53  # beyond it a float64 no longer counts by one
-_DECIMALS = re.compile(r"\d{1,30}(?:\.\d{1,30})?(?:,\d{1,30}(?:\.\d{1,30})?){7}", re.ASCII)
+_DECIMAL = r"\d{1,30}+(?:\.\d{1,30}+)?+"  # never goes back: what does not fit at once does not fit
+_are_decimals = re.compile(",".join([_DECIMAL] * 8), re.ASCII).fullmatch
 
 
 class Series(NamedTuple):
@@ -49,11 +52,10 @@ def series_of_field(market: Market, field: str) -> Series | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Candle:
+class Candle(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A closed candle. Prices and volumes are the exchange's decimal strings, times are UTC milliseconds.
 
-    Equality compares what the exchange said about the market (key and values), not how it reached us.
+    Equality compares what the exchange said about the market (key and values), not how it reached us: the last three.
     """
 
     series: Series
@@ -67,9 +69,18 @@ class Candle:
     trade_num: int
     taker_buy_base_asset_volume: str  # the part of ``volume`` that takers bought
     taker_buy_quote_asset_volume: str  # the part of ``quote_volume`` that takers bought
-    source: str = field(compare=False)  # ``websocket``, ``rest`` or ``replay``
-    event_time_ms: int = field(compare=False)  # the exchange's time when the candle was sent, or asked for
-    receive_time_ms: int = field(compare=False)  # the local clock when it arrived; for information only
+    source: str  # ``websocket``, ``rest`` or ``replay``
+    event_time_ms: int  # the exchange's time when the candle was sent, or asked for
+    receive_time_ms: int  # the local clock when it arrived; for information only
+
+    def __eq__(self, other: object) -> bool:
+        return _said(self) == _said(other) if isinstance(other, Candle) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:  # msgspec's own would not ask the above
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(_said(self))
 
     @property
     def end_time_ms(self) -> int:
@@ -87,8 +98,13 @@ WEBSOCKET = "websocket"
 REST = "rest"
 """The ``source`` of one that was asked for."""
 
-DECIMALS = tuple(field.name for field in fields(Candle) if field.type is str and field.compare)
+CANDLE_FIELDS = Candle.__struct_fields__[1:]
+"""Names of a candle's fields but for its series, in their order."""
+
+DECIMALS = tuple(name for name in CANDLE_FIELDS[1:-3] if name != "trade_num")
 """Names of the candle's prices and volumes, in the order that ``checked_candle`` takes them."""
+
+_said = attrgetter(*Candle.__struct_fields__[:-3])
 
 
 def checked_symbol(symbol: object) -> str:
@@ -106,12 +122,12 @@ def checked_symbol(symbol: object) -> str:
 
 def checked_candle(
     series: Series,
-    open_time_ms: object,
-    decimals: tuple[object, ...],
-    trade_num: object,
+    open_time_ms: Any,
+    decimals: tuple[Any, ...],
+    trade_num: Any,
     *,
     source: str,
-    event_time_ms: object,
+    event_time_ms: Any,
     receive_time_ms: int,
 ) -> Candle:
     """A candle from untrusted values of a checked series; MalformedCandleError names the one that is wrong.
@@ -120,22 +136,35 @@ def checked_candle(
     either side of the point. Times are ints between 1970 and 2200, the open time on the interval's grid; ``trade_num``
     is an int from 0 to 2**53. ``source`` and ``receive_time_ms`` are our own and not checked.
     """
+    try:
+        if (
+            type(open_time_ms) is type(trade_num) is type(event_time_ms) is int
+            and 0 <= open_time_ms < MAX_TIME_MS
+            and series.interval.is_open_time(open_time_ms)
+            and _are_decimals(",".join(decimals))  # a TypeError is the check
+            and 0 <= trade_num <= _MAX_TRADES
+            and 0 <= event_time_ms < MAX_TIME_MS
+        ):
+            o, h, low, c, v, q, taker_v, taker_q = decimals
+            origin = source, event_time_ms, receive_time_ms
+            return Candle(series, open_time_ms, o, h, low, c, v, q, trade_num, taker_v, taker_q, *origin)
+    except TypeError:
+        pass
+    raise MalformedCandleError(_fault(series, open_time_ms, decimals, trade_num, event_time_ms))
+
+
+def _fault(
+    series: Series, open_time_ms: object, decimals: tuple[object, ...], trade_num: object, event_time_ms: object
+) -> str:
+    """Which of the values makes no candle."""
     open_time = checked_time("open time", open_time_ms)
     if not series.interval.is_open_time(open_time):
-        raise MalformedCandleError(f"open time {open_time} is not on the grid of {series.interval}")
-    try:
-        plain = _DECIMALS.fullmatch(",".join(decimals))  # type: ignore[arg-type] # a TypeError is the check
-    except TypeError:
-        plain = None
-    if plain is None:
-        raise MalformedCandleError(
-            f"prices and volumes are not plain decimals: {', '.join(map(quoted, decimals)):.200}"
-        )
+        return f"open time {open_time} is not on the grid of {series.interval}"
+    if not all(isinstance(value, str) for value in decimals) or not _are_decimals(",".join(map(str, decimals))):
+        return f"prices and volumes are not plain decimals: {', '.join(map(quoted, decimals)):.200}"
     if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
-        raise MalformedCandleError(f"number of trades {quoted(trade_num)} is not a count")
-    event_time = checked_time("event time", event_time_ms)
-    values: tuple[Any, ...] = (*decimals[:6], trade_num, *decimals[6:], source, event_time, receive_time_ms)
-    return Candle(series, open_time, *values)
+        return f"number of trades {quoted(trade_num)} is not a count"
+    return f"event time {checked_time('event time', event_time_ms)} is not the candle's"
 
 
 def checked_series(market: Market, symbol: object, interval: object) -> Series:

@@ -40,7 +40,10 @@ class Interval(StrEnum):
     W1 = "1w"
     MONTH = "1M"
 
+    __hash__ = str.__hash__  # Enum's own is Python code, and series are the keys of many tables
+
     _length_ms: int  # 0 of a month
+    _grid_ms: tuple[int, int]  # open times are so much, and multiples of so much; (0, 0) of a month
 
     @property
     def on_disk(self) -> str:
@@ -69,17 +72,16 @@ class Interval(StrEnum):
 
     def end(self, open_time_ms: int) -> int:
         """End of the candle that opens at ``open_time_ms``: the next candle's open time."""
-        if self is Interval.MONTH:
-            moment = utc(open_time_ms)
-            years, month = divmod(moment.month, 12)
-            return _month_ms(moment.year + years, month + 1)
-        return open_time_ms + self._length_ms
+        if self._length_ms:
+            return open_time_ms + self._length_ms
+        moment = utc(open_time_ms)
+        years, month = divmod(moment.month, 12)
+        return _month_ms(moment.year + years, month + 1)
 
     def is_open_time(self, time_ms: int) -> bool:
         """Whether a candle may open at ``time_ms``; one of ``3d`` may on any day (see ``floor``)."""
-        if self is Interval.D3:
-            return time_ms % DAY_MS == 0
-        return self.floor(time_ms) == time_ms
+        offset_ms, step_ms = self._grid_ms
+        return (time_ms - offset_ms) % step_ms == 0 if step_ms else self.floor(time_ms) == time_ms
 
     @property
     def typical_ms(self) -> int:
@@ -97,6 +99,9 @@ class Interval(StrEnum):
 
 for _interval in Interval:  # an attribute: to look a member up in a table takes four times as long
     _interval._length_ms = int(_interval[:-1]) * UNIT_MS.get(_interval[-1], 0)  # noqa: SLF001 # its own module
+    _interval._grid_ms = (0, _interval._length_ms)  # noqa: SLF001
+Interval.D3._grid_ms = (0, DAY_MS)  # noqa: SLF001
+Interval.W1._grid_ms = (_MONDAY_MS, 7 * DAY_MS)  # noqa: SLF001
 
 
 def utc(time_ms: int) -> datetime:

@@ -11,6 +11,8 @@ from enum import StrEnum
 class Market(StrEnum):
     """One of Binance's three markets; the value is its name in settings, streams and folders."""
 
+    __hash__ = str.__hash__  # Enum's own is Python code, and series are the keys of many tables
+
     SPOT = "spot"
     USDT_FUTURES = "usdt_futures"
     COIN_FUTURES = "coin_futures"

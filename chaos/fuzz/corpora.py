@@ -7,9 +7,10 @@ small step away from what is taken every day.
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from candlewick.backfill.archive_format import ArchiveFile
@@ -97,7 +98,9 @@ def _entries(source: SyntheticSource, series: Series) -> list[dict[str, str | in
     open_ms = series.interval.floor(NOW_MS)
     candle = candle_of_row(series, rest_row(_kline(source, series, open_ms)), series.interval.end(open_ms))
     end_ms = candle.end_time_ms
-    candle = replace(candle, receive_time_ms=end_ms)  # not this machine's clock: a seed makes the same inputs again
+    candle = msgspec.structs.replace(
+        candle, receive_time_ms=end_ms
+    )  # not this machine's clock: a seed makes the same inputs again
     notes = (
         SeriesFact(series, FactKind.BEGAN, open_ms, open_ms, end_ms),
         SeriesFact(series, FactKind.ABSENT, open_ms, end_ms, end_ms, "the exchange has none"),

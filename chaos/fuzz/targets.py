@@ -25,6 +25,7 @@ from producers.exchange.frames import (
     Shutdown,
     is_open_kline,
     parse_frame,
+    parse_pieces,
     peek_channel,
     peek_event_time_ms,
 )
@@ -65,6 +66,7 @@ def hear(frame: bytes, market: Market) -> str:  # noqa: PLR0911 # one name for e
     match outcome:
         case Candle():
             check_item(outcome)
+            check_same(outcome, parse_pieces(frame, market, NOW_MS))
             return "candle"
         case Malformed(reason=reason, excerpt=excerpt):
             if len(excerpt) > 200:
@@ -82,6 +84,16 @@ def hear(frame: bytes, market: Market) -> str:  # noqa: PLR0911 # one name for e
         case NotKline():
             return "not a kline"
     raise UnnamedOutcomeError(f"parse_frame returned {outcome!r:.200}")
+
+
+def check_same(whole: Candle, pieces: object) -> None:
+    """Whether a frame that was decoded at once is the same candle piece by piece.
+
+    Raises:
+        UnnamedOutcomeError: when it is not.
+    """
+    if not isinstance(pieces, Candle) or encode_entry(pieces) != encode_entry(whole):
+        raise UnnamedOutcomeError(f"decoded at once it is {whole!r:.300}, and piece by piece {pieces!r:.300}")
 
 
 def take(fields: Mapping[bytes, bytes], market: Market) -> str:

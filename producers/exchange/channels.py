@@ -5,6 +5,7 @@ control message holds as many channels as fit under the exchange's unspoken limi
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import orjson
@@ -15,6 +16,7 @@ from shared.market import MAX_CONTROL_BYTES
 Method = Literal["SUBSCRIBE", "UNSUBSCRIBE"]
 
 
+@lru_cache(maxsize=20_000)
 def channel(series: Series) -> str:
     """The exchange's name for a series' klines."""
     return f"{series.symbol.lower()}@kline_{series.interval}"

@@ -26,8 +26,9 @@ from producers.exchange.frames import (
     NotKline,
     OpenKline,
     Shutdown,
+    closed_candle,
     is_open_kline,
-    parse_frame,
+    parse_pieces,
     peek_channel,
     peek_event_time_ms,
 )
@@ -224,13 +225,19 @@ class Connection:
             while True:
                 frame = await receive(decode=False)
                 counters.frames += 1
-                if is_open_kline(frame):
-                    self._klines += 1
-                    self._last_frame = frame
-                    if self._unseen or self._klines == 1:
-                        self._see(frame)
-                else:
-                    self._take(parse_frame(frame, market, time.time_ns() // 1_000_000), frame)
+                candle = None
+                if not is_open_kline(frame):
+                    now_ms = time.time_ns() // 1_000_000
+                    candle = closed_candle(frame, market, now_ms)
+                    if candle is None:
+                        self._take(parse_pieces(frame, market, now_ms), frame)
+                        continue
+                self._klines += 1
+                self._last_frame = frame
+                if self._unseen or self._klines == 1:
+                    self._see(frame)
+                if candle is not None:
+                    self._take_candle(candle)
         except (OSError, WebSocketException) as error:
             self._lose(str(error) or type(error).__name__)
         except Exception as error:
@@ -240,7 +247,7 @@ class Connection:
     def _take(self, outcome: object, frame: bytes) -> None:
         counters = self._counters
         match outcome:
-            case Candle() | OpenKline():  # an open one in a spelling that only decoding could tell
+            case Candle() | OpenKline():  # in a spelling that only decoding could tell
                 self._klines += 1
                 self._see(frame)
                 if isinstance(outcome, Candle):

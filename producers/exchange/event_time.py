@@ -30,7 +30,9 @@ class EventTime:
         return time_ms <= self._sampled_ms + _SLACK_MS + _FASTER * self._speed * elapsed_ms
 
     def note(self, event_time_ms: int) -> None:
-        """A frame was sent at this time of the exchange's, it says."""
+        """A frame was sent at this time of the exchange's, it says. One that is not newer tells nothing."""
+        if event_time_ms <= self.newest_ms and self.first_ms:
+            return
         if self.is_believable(event_time_ms):
             self._advance(event_time_ms)
             self.first_ms = self.first_ms or event_time_ms

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from shared.broker.client import AsyncClient, pool_for
-from shared.broker.entry import CANDLE_FIELDS, encode_entry
-from shared.candle import Candle, Series
+from shared.broker.entry import encode_entry
+from shared.candle import CANDLE_FIELDS, Candle, Series
 from shared.series_fact import SeriesFact
 
 _WAIT_MS = 1000

@@ -5,20 +5,24 @@ Names and order of the fields never vary for a kind of entry: Redis stores a rep
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
-from shared.candle import DECIMALS, MAX_SYMBOL_LENGTH, Candle, checked_candle, checked_series, checked_time
+from shared.candle import (
+    CANDLE_FIELDS,
+    DECIMALS,
+    MAX_SYMBOL_LENGTH,
+    Candle,
+    checked_candle,
+    checked_series,
+    checked_time,
+)
 from shared.errors import MalformedCandleError
 from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 from shared.text import printable
 
 _MAX_REASON = 200
-CANDLE_FIELDS = tuple(field.name for field in fields(Candle) if field.name != "series")
-"""Names of a candle's fields behind those of its series, in their order."""
-
 _values_of = attrgetter(*CANDLE_FIELDS)
 _decimals_of = itemgetter(*DECIMALS)
 

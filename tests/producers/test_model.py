@@ -9,6 +9,8 @@ to disk by itself.
 To search for longer: ``pytest tests/producers/test_model.py --model-steps=1000000 --model-seed=1``.
 """
 
+import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -28,6 +30,7 @@ def test_whatever_a_broker_loses_comes_to_disk(
     steps, seed = request.config.getoption("--model-steps"), request.config.getoption("--model-seed")
     clock, done, episode = Clock(), 0, 0
     monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(asyncio, "timeout", contextlib.nullcontext)  # there is no loop, and nothing waits
     while done < steps:
         world = World(random.Random(f"{seed} {episode}"), clock)
         for _ in range(_STEPS_AN_EPISODE):

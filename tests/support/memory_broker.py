@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import hiredis
 import redis
 
 from shared.broker.entry import EntryId
@@ -84,6 +85,12 @@ class MemoryBroker:
     async def disconnect(self, **_: object) -> None:
         """Connections are nothing here."""
 
+    async def get_connection(self) -> "Connection":
+        return Connection(self)
+
+    async def release(self, _: "Connection") -> None:
+        """Nobody else wants it."""
+
     async def hgetall(self, name: str) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = self._run(
             lambda: {key.encode(): value.encode() for key, value in self.data.hashes.get(name, {}).items()}
@@ -122,6 +129,29 @@ class MemoryBroker:
         return act()
 
 
+class Connection:
+    """Takes packed XADDs; anything may happen before each."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._answers: list[bytes] = []
+
+    async def send_packed_command(self, commands: bytes) -> None:
+        reader = hiredis.Reader()
+        reader.feed(commands)
+        while words := reader.gets():
+            self._broker.before()
+            names, values = words[3::2], words[4::2]
+            fields = {name.decode(): value.decode() for name, value in zip(names, values, strict=True)}
+            self._answers.append(str(self._broker.add(fields)).encode())
+
+    async def read_response(self, **_: object) -> bytes:
+        return self._answers.pop(0)
+
+    async def disconnect(self, **_: object) -> None:
+        """Whoever asked has gone."""
+
+
 class Pipeline:
     """Commands that are sent together; in a transaction nothing comes between them."""
 
@@ -146,9 +176,6 @@ class Pipeline:
                     raise
                 answers.append(error)
         return answers
-
-    def xadd(self, _: str, fields: Mapping[str, object]) -> Self:
-        return self._add(lambda: str(self._broker.add(fields)).encode())
 
     def hsetnx(self, name: str, key: str, value: str) -> Self:
         return self._add(lambda: self._broker.data.hashes.setdefault(name, {}).setdefault(key, value))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.broker.entry import decode_entry, encode_entry
-from shared.candle import Series
+from shared.candle import Candle, Series
 from shared.errors import MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
@@ -57,6 +57,7 @@ def test_a_fact_comes_back_as_it_went_but_for_a_reason_that_is_too_long_or_canno
 def test_a_candle_comes_back_as_it_went(series: Series, trades: int, source: str) -> None:
     candle = make_candle(series, series.interval.floor(JUNE_30), trades=trades, source=source)
     found = decode_entry(series.market, on_the_wire(encode_entry(candle)))
+    assert isinstance(found, Candle)
     assert found == candle
     assert found.source == source
     assert found.event_time_ms == candle.event_time_ms
