@@ -21,7 +21,8 @@ from chaos.brokers.cluster import Cluster
 from chaos.brokers.sentinels import Sentinels
 from chaos.brokers.several import Several
 from chaos.brokers.single import Single
-from chaos.processes import Logbook, Part, clean_environment
+from chaos.logbook import Logbook
+from chaos.processes import Part, clean_environment
 from chaos.proxy import proxy
 from chaos.whole.truth import Difference, compare, control
 from consumer.dataset.audit import SeriesAudit, audit
