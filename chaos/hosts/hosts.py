@@ -15,7 +15,7 @@ from chaos.hosts.network import BROKER, EXCHANGE, Network, bridge
 from chaos.logbook import Logbook
 from chaos.processes import Part, clean_environment
 from chaos.waiting import wait_until
-from chaos.whole.pipeline import BASE
+from chaos.whole.shape import BASE
 from chaos.whole.truth import control
 from consumer.group.streams import stream_figures
 from producers.live.members import Division, Member
