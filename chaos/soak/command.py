@@ -21,6 +21,9 @@ def run_and_tell(plan: Plan, report_path: Path | None) -> bool:
 
     Ctrl-C and SIGTERM end the faults early: what has run by then is compared and reported. A second one ends at once.
     """
+    if report_path is not None and not report_path.parent.is_dir():
+        print(f"soak: there is no folder {report_path.parent} for the report", file=sys.stderr)
+        return False
     folder = Path(".chaos") / f"soak-{plan.seed}-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
     folder.mkdir(parents=True)
     requests = _stop_requests()
@@ -35,15 +38,15 @@ def run_and_tell(plan: Plan, report_path: Path | None) -> bool:
         return False
     found, troubles = judged(soaked, folder)
     text = report(soaked, found, troubles)
-    path = report_path or folder / "report.md"
-    path.write_text(text)
+    for path in filter(None, (folder / "report.md", report_path)):
+        path.write_text(text)
     print(text)
     if troubles:
         print(f"FAILED; the data, the samples and the log of all processes are in {folder}")
         return False
     for name in ("data", "broker", "weight"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    print(f"The report is {path}; the samples and the log are in {folder}")
+    print(f"The report, the samples and the log are in {folder}")
     return True
 
 

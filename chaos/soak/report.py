@@ -67,8 +67,10 @@ def _result(soaked: Soaked, troubles: Sequence[str]) -> Iterator[str]:
 def _faults(soaked: Soaked) -> Iterator[str]:
     rates = {kind.name: kind.per_week for kind in ordinary_week(soaked.plan.speed)}
     happened = soaked.outcome.survived
-    rows = [(name, f"{rate:g}", f"{happened[name]:,}") for name, rate in rates.items()]
-    yield from _table(("fault", "in an ordinary week", "happened"), [*rows, ("all", "", f"{happened.total():,}")])
+    planned = soaked.planned
+    rows = [(name, f"{rate:g}", f"{planned[name]:,}", f"{happened[name]:,}") for name, rate in rates.items()]
+    total = ("all", f"{sum(rates.values()):g}", f"{planned.total():,}", f"{happened.total():,}")
+    yield from _table(("fault", "in an ordinary week", "drawn", "happened"), [*rows, total])
     yield "Beside them, single frames and REST calls, as the exchange has counted them:"
     yield ""
     counted = sorted(soaked.outcome.at_the_exchange.items(), key=lambda item: -item[1])
@@ -126,7 +128,8 @@ def _growth(usage: Usage, rows_an_hour: float) -> str:
 
 
 def _log_a_day(soaked: Soaked, process: str) -> str:
-    return f"{soaked.log_bytes[process[:12]] / soaked.seconds * _DAY_SECONDS / 1e6:.2f} MB"
+    name = "simulator" if process == "exchange" else process
+    return f"{soaked.log_bytes[name] / soaked.seconds * _DAY_SECONDS / 1e6:.2f} MB"
 
 
 def published_an_hour(soaked: Soaked) -> float:

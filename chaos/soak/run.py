@@ -1,5 +1,6 @@
 """One soak: the pipeline as it is, faults when the schedule says so, a look every few seconds, then the comparison."""
 
+import subprocess
 import sys
 import time
 from collections import Counter, deque
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from redis.exceptions import RedisError
 
 from chaos.brokers.plain import free_ports
 from chaos.brokers.single import Single
@@ -23,6 +25,7 @@ from chaos.whole.ending import Patience, settle
 from chaos.whole.faults import Faults
 from chaos.whole.outcome import Outcome
 from chaos.whole.pipeline import ChaosError, Pipeline
+from shared.market import Market
 
 _LOOK_SECONDS, _PROGRESS_SECONDS, _STEP_SECONDS = 12.0, 300.0, 0.2
 _AGAIN_SECONDS = 5.0
@@ -37,15 +40,14 @@ class Soaked:
     Attributes:
         plan: what was asked for.
         begun: when, in UTC, seconds since 1970.
-        seconds: how long faults happened; less than was asked for when somebody ended it.
-        planned: how many faults were to happen by then, by name.
         outcome: the comparison, and what has happened.
         machine: what it ran on.
         series: how many were recorded from the start.
         to_broker: lateness of what was published.
         to_disk: lateness of what was stored.
         log_bytes: by process.
-        closed: closing frames that the exchange has sent.
+        seconds: how long faults happened; less than was asked for when somebody ended it.
+        planned: how many faults were to happen by then, by name.
     """
 
     plan: Plan
@@ -111,17 +113,33 @@ class Soaking:
         self._disturbances = disturbances
         self._watch = watch
         self._faults = Faults(pipeline, plan.seed)
+        *others, last = pipeline.shape.symbols[Market.SPOT]
+        self._faults.listed = {(Market.SPOT, last): 0.0} if others else {}  # what may be delisted before it was listed
         kinds = ordinary_week(plan.speed)
         self._schedule = draw(kinds, plan.seconds, plan.seed, plan.densest_seconds)
         self._due = deque(self._schedule)
 
     def run(self, is_stopped: Callable[[], bool]) -> None:
         """Break, watch, and compare at the end."""
+        soaked, outcome = self._soaked, self._soaked.outcome
         self._pipeline.ask_exchange("PATCH", "faults", ALWAYS)
+        self._tell(f"{soaked.series} series are recorded; {len(self._due)} faults are to come")
+        try:
+            self._break_and_watch(is_stopped)
+        except (httpx.HTTPError, RedisError, OSError, subprocess.TimeoutExpired) as error:
+            outcome.troubles.append(f"the run ended early: {error!r}")
+        outcome.minutes = soaked.seconds / 60
+        soaked.planned = Counter(
+            planned.kind.name for planned in self._schedule if planned.at_seconds <= soaked.seconds
+        )
+        self._tell("no more faults: waiting until nothing is missing, then comparing")
+        self._settle()
+
+    def _break_and_watch(self, is_stopped: Callable[[], bool]) -> None:
         began = time.monotonic()
         look_at, tell_at = 0.0, _PROGRESS_SECONDS
-        self._tell(f"{self._soaked.series} series are recorded; {len(self._due)} faults are to come")
         while (at := time.monotonic() - began) < self._plan.seconds and not is_stopped():
+            self._soaked.seconds = at
             self._strike(at)
             self._faults.step()
             self._disturbances.note(time.time(), is_broken=not self._faults.all_mended)
@@ -130,15 +148,10 @@ class Soaking:
                 self._look(at)
             if at >= tell_at:
                 tell_at = at + _PROGRESS_SECONDS
-                self._tell_progress(at)
+                self._tell_progress()
             time.sleep(_STEP_SECONDS)
-        soaked = self._soaked
-        soaked.seconds = at
-        soaked.outcome.minutes = at / 60
-        soaked.planned = Counter(planned.kind.name for planned in self._schedule if planned.at_seconds <= at)
+        self._soaked.seconds = at
         self._look(at)
-        self._tell("no more faults: waiting until nothing is missing, then comparing")
-        self._settle()
 
     def _strike(self, at: float) -> None:
         while self._due and self._due[0].at_seconds <= at:
@@ -157,8 +170,8 @@ class Soaking:
         self._soaked.to_disk.look(time.time(), writer.process.pid if runs and writer.process else None)
 
     def _settle(self) -> None:
-        patience = Patience(max(_COMPLETE_SECONDS / self._plan.speed, _LEAST_COMPLETE_SECONDS), _AGAIN_SECONDS)
-        outcome = self._soaked.outcome
+        speed, outcome = self._plan.speed, self._soaked.outcome
+        patience = Patience(max(_COMPLETE_SECONDS / speed, _LEAST_COMPLETE_SECONDS), max(_AGAIN_SECONDS / speed, 0.5))
         try:
             settle(self._pipeline, self._faults, outcome, patience)
         except KeyboardInterrupt:
@@ -166,10 +179,10 @@ class Soaking:
         except (ChaosError, httpx.HTTPError, OSError) as error:
             outcome.troubles.append(f"not compared: {error}")
 
-    def _tell_progress(self, at: float) -> None:
+    def _tell_progress(self) -> None:
         happened, entries = self._faults.survived.total(), self._soaked.to_broker.entries
-        self._tell(f"{happened} of {len(self._schedule)} faults, {entries:,} candles published", at)
+        self._tell(f"{happened} of {len(self._schedule)} faults, {entries:,} candles published")
 
-    def _tell(self, text: str, at: float = 0.0) -> None:
-        hours, minutes = divmod(int(at / 60), 60)
+    def _tell(self, text: str) -> None:
+        hours, minutes = divmod(int(self._soaked.seconds / 60), 60)
         print(f"soak: {hours}:{minutes:02} of {self._plan.hours:g} h: {text}", file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chaos.whole.faults import Faults
 
 _TIMEOUT_SECONDS = 10
+_TRIES, _AGAIN_SECONDS = 5, 5.0
 
 
 def on_exchange(strike: Strike) -> Strike:
@@ -56,9 +57,14 @@ def exchange_faults(changes: Mapping[str, float], span: Span) -> Strike:
         pipeline = faults.pipeline
         pipeline.ask_exchange("PATCH", "faults", changes)
 
-        def mend() -> None:
+        def mend(tries: int = _TRIES) -> None:
             pipeline.exchange.wake()  # it could not answer while it stalls
-            pipeline.ask_exchange("PATCH", "faults", usual)
+            try:
+                pipeline.ask_exchange("PATCH", "faults", usual)
+            except httpx.HTTPError:
+                if tries == 1:
+                    raise
+                faults.later(_AGAIN_SECONDS, lambda: mend(tries - 1))
 
         faults.later(faults.rng.uniform(*span), mend)
         return True
