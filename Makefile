@@ -4,10 +4,12 @@
 BIN := .venv/bin
 SECONDS ?= 60
 MINUTES ?= 10
+HOURS ?= 2
+SYMBOLS ?= 40
 BROKER ?= single
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test types tests test-lowest format docs pictures audit bench chaos hosts crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test types tests test-lowest format docs pictures audit bench chaos soak hosts crashes fuzz clean
 
 help:  ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +83,9 @@ bench: install-dev  ## ours, what people use and the best plain loop, side by si
 
 chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare (BROKER=single|sentinel|cluster)
 	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --broker $(BROKER)
+
+soak: install-dev  ## at the real pace for HOURS (168: a week) with an ordinary week's faults, watched, then compared
+	@exec $(BIN)/python -m chaos soak --hours $(HOURS) --seed $(SEED) --symbols $(SYMBOLS) $(if $(REPORT),--report $(REPORT))
 
 hosts: install-dev  ## hosts that share a market die, hang, come and are cut off (Linux, as root)
 	@exec $(BIN)/python -m chaos hosts

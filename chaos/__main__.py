@@ -1,5 +1,6 @@
 """``python -m chaos COMMAND``: break Candlewick from outside, and compare."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -68,6 +69,22 @@ def hosts(
     from chaos.hosts.run import run_and_tell
 
     raise typer.Exit(0 if run_and_tell(symbols, deaths, redundancy) else 1)
+
+
+@app.command()
+def soak(
+    hours: Annotated[float, typer.Option(help="How long; 168 is an ordinary week.", min=0.001)] = 2,
+    seed: Annotated[int, typer.Option(help="Decides the market and what breaks when.")] = 1,
+    symbols: Annotated[int, typer.Option(min=3, help="Over three markets, each at three intervals.")] = 40,
+    densest: Annotated[float, typer.Option(help="Least mean time between two faults, in seconds.", min=0.1)] = 60,
+    speed: Annotated[float, typer.Option(help="Simulated seconds a second; lateness is told at 1.", min=1)] = 1,
+    report: Annotated[Path | None, typer.Option(help="Where the report goes; else the run's folder.")] = None,
+) -> None:
+    """Run at the real pace with an ordinary week's faults, watch, compare; exit code 1 unless all is well."""
+    from chaos.soak.command import run_and_tell
+    from chaos.soak.plan import Plan
+
+    raise typer.Exit(0 if run_and_tell(Plan(hours, seed, symbols, speed, densest), report) else 1)
 
 
 if __name__ == "__main__":

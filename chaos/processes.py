@@ -1,58 +1,20 @@
-"""Processes that may be killed, stopped, woken and started again, and one log for all of them.
+"""Processes that may be killed, stopped, woken and started again.
 
-Each runs in a session of its own, so that Ctrl-C reaches only whoever started them. Their output goes through one pipe
-into one file, in the order in which it was said: a process whose files may not grow can still say so.
+Each runs in a session of its own, so that Ctrl-C reaches only whoever started them. Their output goes into one log.
 """
 
 import os
-import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 import psutil
 
+from chaos.logbook import Logbook
+
 _END_SECONDS = 10.0
-
-
-class Logbook:
-    """A file that takes the output of many processes, through a pipe.
-
-    Args:
-        path: the file; made.
-
-    Attributes:
-        fd: where processes write.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        reading, self.fd = os.pipe()
-        self._thread = threading.Thread(target=_copy, args=(os.fdopen(reading, "rb", 0), path), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close; returns when everything that was said is in the file, or somebody still holds the pipe."""
-        os.close(self.fd)
-        self._thread.join(_END_SECONDS)
-
-    def say(self, text: str) -> None:
-        """Write a line of our own among the others."""
-        now = time.time()
-        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
-        os.write(self.fd, f"{stamp} {'chaos':<12} {text}\n".encode())
-
-
-def _copy(reading: BinaryIO, path: Path) -> None:
-    with reading, path.open("wb", 0) as file:
-        shutil.copyfileobj(reading, file, 2**12)
 
 
 class Part:

@@ -9,7 +9,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from chaos.brokers.plain import free_port
 from chaos.brokers.server import Server
 from chaos.brokers.several import Several
-from chaos.processes import Logbook
+from chaos.logbook import Logbook
 from chaos.waiting import wait_until
 
 _PRIMARIES = 3

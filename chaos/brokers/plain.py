@@ -55,6 +55,16 @@ def free_port() -> int:
             return port
 
 
+def free_ports(count: int) -> int:
+    """The first of so many neighbouring ports on loopback that nobody has now; see ``free_port``."""
+    while True:
+        first = free_port()
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+
+
 def answers(client: Any) -> bool:
     """Whether a broker answers."""
     try:

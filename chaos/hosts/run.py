@@ -15,7 +15,7 @@ from pathlib import Path
 from chaos.hosts.hosts import Hosts
 from chaos.hosts.network import BROKER, EXCHANGE
 from chaos.waiting import wait_until
-from chaos.whole.pipeline import BASE_MS
+from chaos.whole.shape import BASE_MS
 from chaos.whole.truth import Difference, candles_of, compare, control
 from consumer.dataset.audit import audit
 from consumer.dataset.dataset import Dataset

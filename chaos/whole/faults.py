@@ -1,8 +1,6 @@
-"""What breaks, how often, and when it is mended: drawn from a seed, one after the other, overlapping as they come.
+"""Lets faults happen to a pipeline, one beside the other as they come, and mends each when its time has come.
 
-Kills and cuts are the most frequent; between them parts are stopped for longer than the writers wait for each other,
-asked to end in good order, cut off from the broker, refused by the disk, and the exchange has its own bad moments.
-Each fault that met something is counted; how it is mended is planned when it happens.
+Whoever drives it decides what happens when. Each fault that met something is counted.
 """
 
 import heapq
@@ -13,25 +11,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from chaos.processes import Part
-from chaos.whole.kinds import ALWAYS, kinds_of
-from chaos.whole.pipeline import HOLES, Pipeline
+from chaos.whole.pipeline import Pipeline
+from chaos.whole.strikes import Strike
 from shared.market import Market
 
-_MEAN_PAUSE_SECONDS = 1.0
 _MAX_DOWN_SECONDS = 2.5
 _END_SECONDS = 15.0
 
 
 class Faults:
-    """Lets faults happen to a pipeline and mends them.
+    """What has happened to a pipeline, and what is still to be mended.
 
     Args:
         pipeline: what is broken.
-        seed: decides what happens, in which order and for how long.
+        seed: decides to which part something happens, and for how long.
 
     Attributes:
         survived: how often each kind happened to something.
         surprises: parts that ended by themselves or did not end when they were asked to, and how.
+        listed: since when (monotonic) each symbol is listed that may be delisted.
     """
 
     def __init__(self, pipeline: Pipeline, seed: int) -> None:
@@ -43,23 +41,24 @@ class Faults:
         self._later: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
 
-    def run(self, seconds: float) -> None:
-        """Let faults happen for so long; they are not mended yet when it returns."""
-        self.pipeline.ask_exchange("PATCH", "faults", ALWAYS)
-        kinds = kinds_of(self.pipeline)
-        weights = [kind.weight for kind in kinds]
-        until = time.monotonic() + seconds
-        next_at = time.monotonic()
-        while (now := time.monotonic()) < until:
-            if now >= next_at:
-                next_at = now + self.rng.expovariate(1 / _MEAN_PAUSE_SECONDS)
-                (kind,) = self.rng.choices(kinds, weights)
-                if kind.strike(self):
-                    self.survived[kind.name] += 1
-                    self.pipeline.logbook.say(kind.name)
-            self._mend(now)
-            self._keep(now)
-            time.sleep(0.02)
+    def happen(self, name: str, strike: Strike) -> bool:
+        """Let a fault happen; whether it met something."""
+        if not strike(self):
+            return False
+        self.survived[name] += 1
+        self.pipeline.logbook.say(name)
+        return True
+
+    def step(self) -> None:
+        """Mend and start whatever is due; note what ended by itself. Call it often while faults happen."""
+        now = time.monotonic()
+        self._mend(now)
+        self._keep(now)
+
+    @property
+    def all_mended(self) -> bool:
+        """Whether nothing is broken: every part runs, and nothing waits to be mended."""
+        return not self._later and all(part.runs and not part.is_stopped for part in self.pipeline.parts)
 
     def end(self) -> None:
         """Mend everything: heal, wake, start what is down, and let the exchange be well but for its holes."""
@@ -67,7 +66,7 @@ class Faults:
             self._mend(self._later[0][0])
         for part in self.pipeline.parts:
             part.wake()
-        self.pipeline.ask_exchange("PATCH", "faults", {"all": 0, "holes": HOLES})
+        self.pipeline.ask_exchange("PATCH", "faults", {"all": 0, "holes": self.pipeline.shape.holes})
         for pool in ("spot", "futures"):
             self.pipeline.ask_exchange("POST", "rest", {"pool": pool, "status": 429, "seconds": 0})
         self.pipeline.broker.heal()

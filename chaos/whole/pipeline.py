@@ -1,8 +1,9 @@
 """The whole pipeline as processes that can be broken one by one: exchange, broker behind a proxy, producers, writers.
 
-The exchange is simulated and runs at high speed; its time begins when every series that is recorded by name is
-subscribed, so that what must be on disk is known to the candle. One market is recorded twice, as by a second host. Two
-writers share one data folder. Nothing supervises them but whoever breaks them: a part that ends by itself is a finding.
+The exchange is simulated; its time begins when every series that is recorded by name is subscribed, so that what must
+be on disk is known to the candle. A market may be recorded twice, as by a second host, and several writers may share
+one data folder: the shape says so. Nothing supervises them but whoever breaks them: a part that ends by itself is a
+finding.
 """
 
 import contextlib
@@ -21,35 +22,24 @@ from chaos.brokers.cluster import Cluster
 from chaos.brokers.sentinels import Sentinels
 from chaos.brokers.several import Several
 from chaos.brokers.single import Single
-from chaos.processes import Logbook, Part, clean_environment
+from chaos.logbook import Logbook
+from chaos.processes import Part, clean_environment
 from chaos.proxy import proxy
+from chaos.whole.shape import Shape
 from chaos.whole.truth import Difference, compare, control
 from consumer.dataset.audit import SeriesAudit, audit
 from consumer.dataset.dataset import Dataset
 from shared.broker.client import sync_client
 from shared.broker.keys import Keys
-from shared.candle import Series
 from shared.errors import StoreError
-from shared.interval import Interval
+from shared.interval import MINUTE_MS
 from shared.market import Market
 from shared.settings.load import load_settings
 from shared.settings.model import Settings
-from simulator.server.simulator import DEFAULT_SYMBOLS
-
-BASE, BASE_MS = "2024-06-30T00:00", 1_719_705_600_000
-HOLES = 0.004
-INTERVALS: Mapping[Market, tuple[str, ...]] = {
-    Market.SPOT: ("1m", "5m"),
-    Market.USDT_FUTURES: ("1m",),
-    Market.COIN_FUTURES: ("1m", "3m", "1h"),
-}
-BY_PATTERN = (Market.SPOT, Market.USDT_FUTURES)
-"""Markets of which everything is recorded that the exchange lists."""
 
 BROKERS = ("single", "sentinel", "cluster")
 """Kinds of brokers: a server behind a proxy, two that Sentinels watch, a cluster of six."""
 
-CLAIM_SECONDS = 3.0
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _ADDRESS_LINE = "simulated exchange at "
@@ -65,11 +55,13 @@ class Pipeline:
     Args:
         folder: of this run: data, broker, log. It must exist and be empty.
         seed: of the exchange's market and faults.
-        speed: simulated seconds a second.
+        shape: what is recorded, and how.
         broker: its kind, one of ``BROKERS``.
 
     Attributes:
         address: of the simulated exchange.
+        exchange: its process.
+        begin_ms: the exchange's time from which on everything is recorded.
         broker: what runs of it.
         producers: parts.
         writers: parts.
@@ -77,30 +69,29 @@ class Pipeline:
         expected: series that must be on disk at the end; whoever lists a symbol adds to it.
     """
 
-    def __init__(self, folder: Path, seed: int, speed: float, broker: str = "single") -> None:
+    def __init__(self, folder: Path, seed: int, shape: Shape, broker: str = "single") -> None:
         self.folder = folder.absolute()
         self._broker_kind = broker
-        self.speed = speed
-        self.expected = [
-            Series(market, symbol, Interval(interval))
-            for market, intervals in INTERVALS.items()
-            for symbol in DEFAULT_SYMBOLS[market]
-            for interval in intervals
-        ]
+        self.shape = shape
+        self.expected = shape.series
         self._seed = seed
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.logbook = stack.enter_context(Logbook(self.folder / "log"))
+            shape = self.shape
+            self.logbook = stack.enter_context(Logbook(self.folder / "log", shape.max_log_bytes))
             short = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cw-")))  # for a socket's short path
             self.broker = self._start_broker(stack, short)
             self.address = self._start_exchange(stack)
+            self.begin_ms = int(control(self.address)["time_ms"]) // MINUTE_MS * MINUTE_MS
             self._config = self.folder / "candlewick.toml"
             self._config.write_text(self._settings_text())
             self.settings: Settings = load_settings(self._config)
             self.producers = [self._candlewick(stack, market, "produce", market) for market in Market]
-            self.writers = [self._candlewick(stack, f"writer {number}", "write") for number in (1, 2)]
+            self.writers = [
+                self._candlewick(stack, f"writer {number}", "write") for number in range(1, shape.writers + 1)
+            ]
             self._start_all(stack)
             self._stack = stack.pop_all()
         return self
@@ -160,12 +151,13 @@ class Pipeline:
 
     def compare(self, end_ms: int) -> list[Difference]:
         """Every expected series on disk against the exchange; see ``chaos.whole.truth``."""
-        return compare(self.address, self.settings.candles_folder, self.expected, BASE_MS, end_ms)
+        return compare(self.address, self.settings.candles_folder, self.expected, self.begin_ms, end_ms)
 
     def _start_exchange(self, stack: contextlib.ExitStack) -> str:
-        command = [*COMMAND, "simulate", "--port", "0", "--seed", self._seed, "--speed", self.speed, "--start", BASE]
-        command += ["--updates", 1, "--wait-for", len(self.expected), "--fault", f"holes={HOLES}"]
-        part = Part(
+        shape = self.shape
+        command = [*COMMAND, "simulate", "--port", "0", "--seed", self._seed, "--speed", shape.speed, *shape.exchange]
+        command += ["--wait-for", len(self.expected), "--fault", f"holes={shape.holes}"]
+        self.exchange = part = Part(
             "exchange",
             [str(word) for word in command],
             self.logbook,
@@ -182,15 +174,23 @@ class Pipeline:
         return line.removeprefix(_ADDRESS_LINE).strip()
 
     def _start_all(self, stack: contextlib.ExitStack) -> None:
-        """Start every part; the second recorder of a market when time runs, for the exchange counts channels."""
+        """Start every part; second recorders of a market when time runs, for the exchange counts channels."""
+        begin_ms = int(control(self.address)["time_ms"])
         for part in (*self.producers, *self.writers):
             part.start()
-        self.wait_for("the exchange's time runs", lambda: int(control(self.address)["time_ms"]) > BASE_MS)
-        second = self._candlewick(stack, "usdt_futures 2", "produce", "usdt_futures")
-        self.producers.append(second)
-        second.start()
+        self.wait_for("the exchange's time runs", lambda: int(control(self.address)["time_ms"]) > begin_ms)
+        for market in self.shape.recorded_twice:
+            second = self._candlewick(stack, f"{market} 2", "produce", market)
+            self.producers.append(second)
+            second.start()
 
-    def wait_for(self, what: str, condition: Callable[[], bool], seconds: float = _START_SECONDS) -> None:
+    def wait_for(
+        self,
+        what: str,
+        condition: Callable[[], bool],
+        seconds: float = _START_SECONDS,
+        poll_seconds: float = _POLL_SECONDS,
+    ) -> None:
         """Poll until a condition holds.
 
         Raises:
@@ -200,7 +200,7 @@ class Pipeline:
         while not condition():
             if time.monotonic() > deadline:
                 raise ChaosError(f"not within {seconds:g} s: {what}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(poll_seconds)
 
     def _candlewick(self, stack: contextlib.ExitStack, name: str, *arguments: str) -> Part:
         return self._part(stack, name, [*COMMAND, *arguments, "--config", str(self._config)])
@@ -224,31 +224,20 @@ class Pipeline:
         return several
 
     def _settings_text(self) -> str:
-        """Time-outs fit for a test, and a buffer small enough to be full now and then."""
-        sections: Mapping[str, Mapping[str, object]] = {
+        shape = self.shape
+        here: Mapping[str, Mapping[str, object]] = {
             "data": {"folder": str(self.folder / "data")},
-            "broker": {"url": self.broker.url, "timeout_seconds": 2},
-            "exchange": {
-                "simulator": self.address,
-                "weight_folder": str(self.folder / "weight"),
-                "silence_timeout_seconds": 3,
-                "open_timeout_seconds": 3,
-                "acknowledge_timeout_seconds": 3,
-                "rest_timeout_seconds": 3,
-                "retry_max_seconds": 1,
-                "symbols_seconds": 3,
-            },
-            "repair": {"grace_seconds": self.speed, "quiet_seconds": 3 * self.speed},
-            "publisher": {"buffer_candles": 300, "drain_seconds": 2},
-            "writer": {"flush_seconds": 0.05, "flush_max_seconds": CLAIM_SECONDS / 2, "claim_seconds": CLAIM_SECONDS},
+            "broker": {"url": self.broker.url},
+            "exchange": {"simulator": self.address, "weight_folder": str(self.folder / "weight")},
         }
+        sections = {name: {**shape.settings.get(name, {}), **here.get(name, {})} for name in {**here, **shape.settings}}
         groups = [
             {
                 "market": market.value,
-                "symbols": ["*"] if market in BY_PATTERN else list(DEFAULT_SYMBOLS[market]),
+                "symbols": ["*"] if market in shape.by_pattern else list(shape.symbols[market]),
                 "intervals": list(intervals),
             }
-            for market, intervals in INTERVALS.items()
+            for market, intervals in shape.intervals.items()
         ]
         return "".join(f"[[record]]\n{_toml(group)}" for group in groups) + "".join(
             f"[{name}]\n{_toml(values)}" for name, values in sections.items()

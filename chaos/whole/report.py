@@ -11,8 +11,8 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from chaos.whole.outcome import Outcome
 from chaos.whole.pipeline import ChaosError
-from chaos.whole.run import Outcome
 from chaos.whole.run import run as run_once
 
 

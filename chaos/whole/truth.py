@@ -4,6 +4,7 @@ The exchange is asked over REST, while no fault is on; the disk is read with pla
 Candlewick's own readers, so that nothing of ours can hide a row that stands twice.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,21 +53,29 @@ def held_by_the_exchange(address: str, series: Series, begin_ms: int, end_ms: in
     found: dict[int, Values] = {}
     step = _ROWS_A_CALL * series.interval.typical_ms
     for start in range(begin_ms, end_ms, step):
-        answer = httpx.get(
+        answer = _asked(
             f"{address}{REST[series.market]}/klines",
-            params={
+            {
                 "symbol": series.symbol,
                 "interval": series.interval.value,
                 "startTime": start,
                 "endTime": min(start + step, end_ms) - 1,
                 "limit": 2 * _ROWS_A_CALL,
             },
-            timeout=_TIMEOUT_SECONDS,
         )
-        answer.raise_for_status()
         for row in answer.json():
             found[row[0]] = tuple(float(row[column]) for column in (1, 2, 3, 4, 5, 7, 8, 9, 10))
     return found
+
+
+def _asked(url: str, question: Mapping[str, str | int]) -> httpx.Response:
+    """The answer to a question, with patience for the weight that a long run costs."""
+    while True:
+        answer = httpx.get(url, params=question, timeout=_TIMEOUT_SECONDS)
+        if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            answer.raise_for_status()
+            return answer
+        time.sleep(int(answer.headers["Retry-After"]))
 
 
 def rows_on_disk(root: Path, series: Series) -> list[tuple[int, Values]]:
@@ -158,13 +167,13 @@ def compare(address: str, root: Path, series: Sequence[Series], begin_ms: int, e
         address: of the simulated exchange.
         root: the dataset.
         series: which must be there.
-        begin_ms: an open time of every interval that is compared; where recording began.
+        begin_ms: where recording began; the candle of each interval that was open then is the first.
         end_ms: up to where everything must be there: what has ended by then, by the interval's own grid.
     """
     now_ms = int(control(address)["time_ms"])
     found = []
     for key in series:
-        held = held_by_the_exchange(address, key, begin_ms, now_ms)
+        held = held_by_the_exchange(address, key, key.interval.floor(begin_ms), now_ms)
         ended = {time: values for time, values in held.items() if key.interval.end(time) <= now_ms}
         found.append(difference(key, rows_on_disk(root, key), ended, key.interval.floor(end_ms)))
     return found

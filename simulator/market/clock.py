@@ -8,12 +8,13 @@ class Clock:
     """Simulated UTC time in milliseconds. It stands still until ``start``.
 
     Args:
-        start_ms: the time it begins with.
+        start_ms: the time it begins with; None: the real one, now and once more when it begins to run.
         speed: simulated seconds a real second; None: as fast as possible, where time is that of the last event.
     """
 
-    def __init__(self, start_ms: int, speed: float | None) -> None:
-        self._start_ms = start_ms
+    def __init__(self, start_ms: int | None, speed: float | None) -> None:
+        self._is_real = start_ms is None
+        self._start_ms = start_ms = _real_ms() if start_ms is None else start_ms
         self._speed = speed
         self._began: float | None = None
         self._reached_ms = start_ms
@@ -27,6 +28,8 @@ class Clock:
         """Let time run. Harmless when it runs already."""
         if self._began is None:
             self._began = time.monotonic()
+            if self._is_real and self._speed is not None:
+                self._start_ms = _real_ms()
 
     def go_on(self) -> None:
         """Let time that ran as fast as possible go on at the real one's pace, from where it is."""
@@ -57,3 +60,7 @@ class Clock:
             await asyncio.sleep(0)
         else:
             await asyncio.sleep(self.wait_seconds(time_ms))
+
+
+def _real_ms() -> int:
+    return time.time_ns() // 1_000_000

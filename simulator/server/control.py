@@ -12,8 +12,10 @@ from aiohttp import web
 
 from shared.errors import CandlewickError
 from shared.market import Market
+from simulator.faults.model import MEANS
 from simulator.market.listings import ListingChange
 from simulator.server.exchange import Exchange
+from simulator.server.mishaps import Mishaps
 from simulator.server.weights import Weights
 
 _Handler = Callable[[web.Request], Awaitable[object]]
@@ -25,16 +27,19 @@ class Control:
 
     Args:
         exchange: what is shown and changed.
+        mishaps: what may be asked to happen at once.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, mishaps: Mishaps) -> None:
         self._exchange = exchange
+        self._mishaps = mishaps
 
     def routes(self) -> list[web.RouteDef]:
         """Routes below ``/control``."""
         return [
             web.get("/control", _answered(self._state)),
             web.patch("/control/faults", _answered(self._faults)),
+            web.post("/control/mishap", _answered(self._mishap)),
             web.post("/control/drop", _answered(self._drop)),
             web.post("/control/shutdown", _answered(self._shutdown)),
             web.post("/control/symbols", _answered(self._symbols)),
@@ -60,6 +65,10 @@ class Control:
 
     async def _faults(self, request: web.Request) -> object:
         return self._exchange.change_faults(await _body(request)).model_dump()
+
+    async def _mishap(self, request: web.Request) -> object:
+        body = await _body(request, "name")
+        return {"happened": self._mishaps.happen(_one_of(body, "name", MEANS))}
 
     async def _drop(self, _: web.Request) -> object:
         return {"connections": self._exchange.drop_connections()}

@@ -7,7 +7,6 @@ endpoint.
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -41,7 +40,7 @@ class Exchange:
 
     def __init__(self, options: SimulatorOptions) -> None:
         inner, self._synthetic, start_ms = _klines(options)
-        self.clock = Clock(time.time_ns() // 1_000_000 if start_ms is None else start_ms, options.speed)
+        self.clock = Clock(start_ms, options.speed)
         if options.end_ms is not None and options.end_ms <= self.clock.now_ms():
             raise CandlewickError(f"the market ends at {utc(options.end_ms)}, before it starts")
         recorded = {} if options.exchange_info is None else read_exchange_info(options.exchange_info)

@@ -10,6 +10,7 @@ import itertools
 import random
 
 from shared.market import Market
+from shared.process.tasks import Tasks
 from simulator.faults.model import MEANS
 from simulator.market.listings import ListingChange
 from simulator.server.connection import ClientConnection
@@ -29,11 +30,12 @@ class Mishaps:
         self._exchange = exchange
         self._random = random.Random(f"{exchange.options.seed} mishaps")
         self._numbers = itertools.count(1)
+        self._ending = Tasks()
 
     async def run(self) -> None:
         """Let things happen, for ever."""
         changed = self._exchange.faults_changed
-        async with asyncio.TaskGroup() as ending:
+        async with self._ending:
             while True:
                 changed.clear()
                 faults = self._exchange.dice.faults
@@ -43,10 +45,15 @@ class Mishaps:
                     await asyncio.wait_for(changed.wait(), pause)
                     continue
                 (name,) = self._random.choices(list(rates), list(rates.values()))
-                if self._happens(name, ending):
-                    self._exchange.dice.injected[name] += 1
+                self.happen(name)
 
-    def _happens(self, name: str, ending: asyncio.TaskGroup) -> bool:
+    def happen(self, name: str) -> bool:
+        """Let one of ``MEANS`` happen now, while ``run`` runs; False when there was nothing that it could happen to."""
+        happens = self._happens(name)
+        self._exchange.dice.injected[name] += happens
+        return happens
+
+    def _happens(self, name: str) -> bool:
         if name == "listing":
             return self._list()
         if name == "delisting":
@@ -57,10 +64,10 @@ class Mishaps:
         if name == "drop":
             connection.drop()
         elif name == "close":
-            ending.create_task(connection.close())
+            self._ending.start(connection.close())
         elif name == "shutdown":
             notice = self._random.choice((0.0, self._random.random() * _MOST_NOTICE_SECONDS))
-            ending.create_task(connection.shut_down(self._exchange.clock.now_ms(), notice))
+            self._ending.start(connection.shut_down(self._exchange.clock.now_ms(), notice))
         elif name == "silent_connection":
             connection.silence()
         elif name == "silent_channel":

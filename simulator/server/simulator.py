@@ -47,6 +47,7 @@ class Simulator(Exchange):
         super().__init__(options)
         self._attempts: deque[float] = deque(maxlen=CONNECTION_ATTEMPTS)
         self._runner: web.AppRunner | None = None
+        self._mishaps = Mishaps(self)
         self._tasks = Tasks()
         self.address = ""
 
@@ -67,7 +68,7 @@ class Simulator(Exchange):
             self.clock.start()
         await self._tasks.__aenter__()
         self._tasks.start(self.feed.run())
-        self._tasks.start(Mishaps(self).run())
+        self._tasks.start(self._mishaps.run())
         return self
 
     async def __aexit__(
@@ -86,7 +87,7 @@ class Simulator(Exchange):
 
     def _application(self) -> web.Application:
         application = web.Application()
-        application.add_routes(Control(self).routes())
+        application.add_routes(Control(self, self._mishaps).routes())
         for market in Market:
             base = f"/{market}"
             gate = Gate(self.weights[market], self.dice)

@@ -6,8 +6,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from chaos.whole.pipeline import BASE_MS
 from chaos.whole.run import run
+from chaos.whole.shape import BASE_MS
 from chaos.whole.truth import Values, difference, rows_on_disk, stored
 from consumer.storage.layout import series_folder
 from shared.interval import MINUTE_MS

@@ -53,6 +53,7 @@ async def test_faults_are_switched_on_and_off() -> None:
         ("POST", "symbols", {"market": "spot", "list": ["../x"]}, "symbol '../x' is not allowed"),
         ("POST", "symbols", {"market": "spot", "list": ["NEW", "BTCUSDT"]}, "BTCUSDT cannot be listed at 2024-06-30"),
         ("POST", "symbols", {"market": "spot", "delist": ["OLD"]}, "OLD cannot be delisted at 2024-06-30"),
+        ("POST", "mishap", {"name": "corrupt"}, "name is 'corrupt': allowed is drop, close, shutdown, silent"),
         ("POST", "rest", {"pool": "options", "status": 429, "seconds": 1}, "pool is 'options': allowed is spot, fut"),
         ("POST", "rest", {"pool": "spot", "status": 500, "seconds": 1}, "status is 500: allowed is 429, 418"),
         ("POST", "rest", {"pool": "spot", "status": 429}, "seconds is None: allowed is a number, 0 or more"),
@@ -86,6 +87,16 @@ async def test_all_connections_end_at_once(path: str, code: int) -> None:
                 assert closed == code
                 assert [frame["stream"] for frame in got] == (["!serverShutdown"] if path == "shutdown" else [])
         await until(lambda: not simulator.connections)
+
+
+async def test_one_mishap_happens_at_once_if_there_is_something_that_it_can_happen_to() -> None:
+    async with exchange(updates=0) as simulator, rest(simulator) as client:
+        assert (await client.post("/control/mishap", json={"name": "drop"})).json() == {"happened": False}
+        async with connect(socket_address(simulator, "/spot/ws/btcusdt@kline_1M")) as socket:
+            await ask(socket, {"method": "LIST_SUBSCRIPTIONS", "id": 1})
+            assert (await client.post("/control/mishap", json={"name": "drop"})).json() == {"happened": True}
+            assert await until_closed(socket) == ([], 1006)
+        assert simulator.dice.injected == {"drop": 1}
 
 
 @pytest.mark.parametrize(("pool", "path"), [("spot", "/spot/api/v3/ping"), ("futures", "/coin_futures/dapi/v1/ping")])
