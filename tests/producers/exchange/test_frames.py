@@ -16,11 +16,14 @@ from producers.exchange.frames import (
     NotKline,
     OpenKline,
     Shutdown,
+    closed_candle,
     is_open_kline,
     parse_frame,
+    parse_pieces,
     peek_channel,
     peek_event_time_ms,
 )
+from shared.broker.entry import encode_entry
 from shared.candle import Candle, Series
 from shared.interval import Interval
 from shared.market import Market
@@ -77,6 +80,15 @@ def test_a_closed_kline_is_a_candle_in_every_spelling(frame: bytes) -> None:
     candle = parse(frame)
     assert candle == CANDLE
     assert (candle.source, candle.event_time_ms, candle.receive_time_ms) == ("websocket", 1719765540037, 99)
+
+
+def test_the_exchanges_own_spelling_is_decoded_at_once_and_piece_by_piece_to_the_same() -> None:
+    whole = closed_candle(CLOSED, Market.USDT_FUTURES, 99)
+    pieces = parse_pieces(CLOSED, Market.USDT_FUTURES, 99)
+    assert whole == pieces == CANDLE
+    assert isinstance(whole, Candle)
+    assert encode_entry(whole) == encode_entry(CANDLE)
+    assert closed_candle(raw(CLOSED), Market.USDT_FUTURES, 99) is None
 
 
 @pytest.mark.parametrize("frame", [OPEN, raw(OPEN), OPEN.replace(b",", b", "), OPEN.replace(b'"x":', b'"x": ')])
