@@ -115,7 +115,8 @@ class Writer:
         retention = Retention(retention_ms, settings.broker.retention_entries)
         self._trimmer = Trimmer(self._client, self._keys, markets, retention)
         self._stored = StoredEnds(self._client, self._keys, Dataset(storage), markets, retention_ms)
-        self.batch = Batch(writer.flush_seconds, writer.flush_max_seconds, writer.batch_candles)
+        pauses = writer.flush_seconds, writer.flush_max_seconds
+        self.batch = Batch(*pauses, writer.batch_candles, self._flusher.series_at_once)
         self._crashes = CrashCount(self._client, self._keys.crash_count(self.consumer), writer.tries)
         self._journal = Journal(writer.log_candles, clock)
         self._isolation = PoisonIsolation(
@@ -257,7 +258,7 @@ class Writer:
         seconds = self._clock.monotonic() - began
         self._journal.note_flush(done, seconds)
         self._journal.note_failures(failures, self.batch)
-        self.batch.note_flush(seconds)
+        self.batch.note_flush(seconds, self._clock.monotonic())
 
     def _acknowledge(self, done: Mapping[Series, tuple[Sequence[Entry], Written]]) -> None:
         entries = [entry for series_entries, _ in done.values() for entry in series_entries]

@@ -19,6 +19,7 @@ from shared.market import Market
 from shared.series_fact import FactKind, SeriesFact
 
 _TOGETHER = 32  # series that a thread writes step by step together
+_CHUNKS_A_THREAD = 4  # of a flush: then threads that end first wait for the last one for a fraction of it
 _NOTHING_WRITTEN: Written | StoreError = Written()
 
 Groups = Mapping[Series, Sequence[Entry]]
@@ -28,6 +29,9 @@ class Flusher:
     """Writes groups of entries. So many chunks of series as there are ``threads`` are written at the same time.
 
     ``refused`` says why nothing of a market may be stored, if so.
+
+    Attributes:
+        series_at_once: of so many series a flush makes good use of the threads, and is soon over.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Flusher:
     ) -> None:
         self.candles = candles
         self.metadata = metadata
+        self.series_at_once = threads * _CHUNKS_A_THREAD * _TOGETHER
         self._refused = refused
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flush")
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from shared.candle import (
     CANDLE_FIELDS,
-    DECIMALS,
     MAX_SYMBOL_LENGTH,
     Candle,
     checked_candle,
@@ -24,7 +23,9 @@ from shared.text import printable
 
 _MAX_REASON = 200
 _values_of = attrgetter(*CANDLE_FIELDS)
-_decimals_of = itemgetter(*DECIMALS)
+_NAMES = ("symbol", "interval", *CANDLE_FIELDS)
+_CANDLE_NAMES = tuple(name.encode() for name in _NAMES)
+_candle_values_of = itemgetter(*_NAMES)
 
 
 class EntryId(NamedTuple):
@@ -85,26 +86,31 @@ def decode_entry(market: Market, fields: Mapping[bytes, bytes]) -> Candle | Seri
             in.
     """
     try:
+        if tuple(fields) == _CANDLE_NAMES:  # nearly every entry: its values are decoded together
+            values = b"\0".join(fields.values()).decode().split("\0")
+            if len(values) == len(_CANDLE_NAMES):
+                return _candle(market, *values)
         text = {name.decode(): value.decode() for name, value in fields.items()}
-        return _fact(market, text) if "note" in text else _candle(market, text)
+        return _fact(market, text) if "note" in text else _candle(market, *_candle_values_of(text))
     except KeyError as missing:
         raise MalformedCandleError(f"field {missing} is missing") from None
     except UnicodeDecodeError as error:
         raise MalformedCandleError(f"a field is not UTF-8: {error.reason}") from None
 
 
-def _candle(market: Market, text: Mapping[str, str]) -> Candle:
-    source = text["source"]
+def _candle(market: Market, symbol: str, interval: str, open_time_ms: str, *values: str) -> Candle:
+    """A candle from the texts of its fields, in their order."""
+    *first, trade_num, taker_base, taker_quote, source, event_time_ms, receive_time_ms = values
     if not source.isidentifier() or len(source) > MAX_SYMBOL_LENGTH:
         raise MalformedCandleError(f"source {source!r:.40} is not a word")
     return checked_candle(
-        checked_series(market, text["symbol"], text["interval"]),
-        _integer(text["open_time_ms"]),
-        _decimals_of(text),
-        _integer(text["trade_num"]),
+        checked_series(market, symbol, interval),
+        _integer(open_time_ms),
+        (*first, taker_base, taker_quote),
+        _integer(trade_num),
         source=source,
-        event_time_ms=_integer(text["event_time_ms"]),
-        receive_time_ms=_integer(text["receive_time_ms"]),
+        event_time_ms=_integer(event_time_ms),
+        receive_time_ms=_integer(receive_time_ms),
     )
 
 
