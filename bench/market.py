@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from bench.result import Result
-from bench.whole_market import COMMAND, recorded_market
+from bench.usage import cpu_seconds, peak_mb, processes
+from bench.whole_market import COMMAND, recorded, symbols
+from shared.market import Market
 
 _SYMBOLS = 1600
 _SPEED = 4
@@ -31,16 +31,17 @@ class Sample(NamedTuple):
 
 def run() -> list[Result]:
     """Record until four minutes of every symbol are on disk."""
-    with recorded_market(_SYMBOLS, _SPEED) as (up, data):
+    with recorded({Market.SPOT: symbols(Market.SPOT, _SYMBOLS)}, _SPEED) as recording:
+        up, data = recording.up, recording.data
         first = watch(up.pid, data, _FIRST_MINUTE * _SYMBOLS)
         last = watch(up.pid, data, _LAST_MINUTE * _SYMBOLS)
-        peaks = {name: _peak_mb(process.pid) for name, process in processes(up.pid, data).items()}
+        peaks = {name: peak_mb(process.pid) for name, process in processes(up.pid, data).items()}
     minutes = (last.at - first.at) * _SPEED / 60
     name = f'"*" of {_SYMBOLS:,} symbols'
     return [
-        *(Result(f"{name}: peak memory of the {process}", "MB", peak) for process, peak in peaks.items()),
+        *(Result(f"{name}: peak memory of {process}", "MB", peak) for process, peak in peaks.items()),
         *(
-            Result(f"{name}: CPU of the {process}", "s a minute", (seconds - first.cpu_seconds[process]) / minutes)
+            Result(f"{name}: CPU of {process}", "s a minute", (seconds - first.cpu_seconds[process]) / minutes)
             for process, seconds in last.cpu_seconds.items()
         ),
     ]
@@ -51,29 +52,11 @@ def watch(pid: int, data: Path, rows: int) -> Sample:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline and _rows(data) < rows:
         time.sleep(1)
-    used = {name: process.cpu_times() for name, process in processes(pid, data).items()}
-    return Sample(time.monotonic(), {name: times.user + times.system for name, times in used.items()})
+    used = {name: cpu_seconds(process) for name, process in processes(pid, data).items()}
+    return Sample(time.monotonic(), used)
 
 
 def _rows(data: Path) -> int:
     command = [*COMMAND, "status", "--json", "--data", str(data)]
     status = subprocess.run(command, capture_output=True, check=False)  # its code says how well it does
     return int(json.loads(status.stdout)["store"]["rows"])
-
-
-def processes(pid: int, data: Path) -> dict[str, psutil.Process]:
-    """What ``up`` has started, by what it does."""
-    found = {}
-    for process in psutil.Process(pid).children():
-        found["writer" if "write" in process.cmdline() else "producer"] = process
-    for process in psutil.process_iter(["name", "cwd"]):
-        if process.info["name"] == "valkey-server" and str(data.resolve()) in (process.info["cwd"] or ""):
-            found["broker"] = process
-    return found
-
-
-def _peak_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0

@@ -10,13 +10,15 @@ from collections.abc import Callable
 import httpx
 import psutil
 
-from bench.market import processes, watch
+from bench.market import watch
 from bench.result import Result
-from bench.whole_market import recorded_market
+from bench.usage import processes
+from bench.whole_market import recorded, symbols
+from shared.market import Market
 
 _SYMBOLS = 400
 _PORT = 19_750
-_PORTS = {"producer": _PORT, "writer": _PORT + 3}
+_PORTS = {"producer spot": _PORT, "writer": _PORT + 3}
 _QUIET_SECONDS = 120.0  # whole minutes: the work comes at their ends
 _SCRAPES = 3000
 _SCRAPED_EVERY_SECONDS = 15.0
@@ -24,9 +26,10 @@ _SCRAPED_EVERY_SECONDS = 15.0
 
 def run() -> list[Result]:
     """Record, and look at one process after the other."""
-    with recorded_market(_SYMBOLS, 1, CANDLEWICK_METRICS_PORT=str(_PORT)) as (up, data):
-        watch(up.pid, data, _SYMBOLS)
-        running = processes(up.pid, data)
+    listed = {Market.SPOT: symbols(Market.SPOT, _SYMBOLS)}
+    with recorded(listed, CANDLEWICK_METRICS_PORT=str(_PORT)) as recording:
+        watch(recording.up.pid, recording.data, _SYMBOLS)
+        running = processes(recording.up.pid, recording.data)
         quiet = _used(running, lambda: time.sleep(_QUIET_SECONDS))
         floors = {name: quiet[name] / _QUIET_SECONDS for name in _PORTS}
         return [

@@ -1,7 +1,10 @@
-"""One line of the table."""
+"""Lines of the tables: costs beside each other, times as percentiles, and what processes take."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,42 @@ class Result:
     floor: float | None = None
     old: float | None = None
     aim: float | None = None
+
+
+class Percentiles(NamedTuple):
+    """Half of all are below ``p50``, 99 of 100 below ``p99``, none above ``max``."""
+
+    p50: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Percentiles | None":
+        """Those of some values; None of none."""
+        found = np.fromiter(values, float)
+        return cls(*map(float, np.percentile(found, [50, 99, 100]))) if len(found) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How long a step took, over many candles, in ms; and how long after a candle's close it was over."""
+
+    name: str
+    step: Percentiles | None
+    since_close: Percentiles | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process took over a while: percent of a core, its highest RSS and its PSS at the end, in MB."""
+
+    process: str
+    cpu_percent: float
+    peak_mb: float | None = None
+    pss_mb: float | None = None
+
+
+Line = Result | Spread | Usage
 
 
 def best_of(rounds: int, contestants: Mapping[str, Callable[[], float]]) -> dict[str, float]:
