@@ -1,11 +1,14 @@
 """Text from the user to values, with errors that name what is allowed."""
 
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
-from shared.candle import Series, checked_symbol
 from shared.errors import CandlewickError, MalformedCandleError
 from shared.interval import Interval
 from shared.market import Market
+
+if TYPE_CHECKING:
+    from shared.candle import Series
 
 
 def parse_market(text: str) -> Market:
@@ -26,14 +29,18 @@ def parse_interval(text: str) -> Interval:
 
 def parse_symbol(text: str) -> str:
     """A symbol in uppercase. CandlewickError when it cannot be one."""
+    from shared.candle import checked_symbol  # help needs none
+
     try:
         return checked_symbol(text.upper())
     except MalformedCandleError as error:
         raise CandlewickError(str(error)) from None
 
 
-def parse_series(market: str, symbol: str, interval: str) -> Series:
+def parse_series(market: str, symbol: str, interval: str) -> "Series":
     """A series from its three names. CandlewickError names the one that is wrong."""
+    from shared.candle import Series
+
     return Series(parse_market(market), parse_symbol(symbol), parse_interval(interval))
 
 

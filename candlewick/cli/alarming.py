@@ -3,8 +3,9 @@
 import typer
 
 from candlewick.cli import options
+from candlewick.cli.plain_help import group
 
-app = typer.Typer(no_args_is_help=True, help="Alarms: whether those who are to be told can be.")
+app = group("Alarms: whether those who are to be told can be.")
 
 
 @app.command("test")

@@ -7,6 +7,7 @@ import typer
 
 from candlewick.cli import options
 from candlewick.cli.options import Broker, Config, Data, MarketName, broker_connection
+from candlewick.cli.plain_help import group
 from shared.market import Market
 from shared.text import counted
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from consumer.group.dead_letters import DeadLetter
     from shared.broker.keys import Keys
 
-app = typer.Typer(no_args_is_help=True, help="Look at entries that could not be stored, put them back or drop them.")
+app = group("Look at entries that could not be stored, put them back or drop them.")
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids as `list` shows them.")]
 All = Annotated[bool, typer.Option("--all", help="All of the market's letters.")]

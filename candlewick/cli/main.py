@@ -9,9 +9,12 @@ from typing import Any, NoReturn
 
 import typer
 
+from candlewick.cli.plain_help import group
 from candlewick.up.child import COMMAND, watch_supervisor
 from shared.errors import CandlewickError
 from shared.text import printable, without_passwords
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for them takes longer than to check settings
 
 _UsageError: Any = typer.BadParameter.__base__  # Click's UsageError, which Typer carries but does not export
 
@@ -39,13 +42,7 @@ _COMMANDS = (  # in the order of help: panel, module, commands
 
 def command_line(only: str | None = None) -> typer.Typer:
     """All commands; or one of them alone, if there is one of that name: it starts twice as fast."""
-    app = typer.Typer(
-        name="candlewick",
-        help="Record every closed kline of Binance's spot and futures markets, once, into Parquet.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    app = group("Record every closed kline of Binance's spot and futures markets, once, into Parquet.")
     app.callback(invoke_without_command=True)(_options)
     is_known = any(only in names for _, _, names in _COMMANDS)
     for panel, module_name, names in _COMMANDS:
@@ -100,7 +97,10 @@ def _run(first: str | None) -> int:
         code = command_line(first)(prog_name="candlewick", standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
-        if str(error):  # otherwise no command was named, and help has been shown
+        if error.ctx is not None and str(error) == error.ctx.get_help():  # no command was named
+            with contextlib.suppress(BrokenPipeError):
+                print(error)
+        else:
             where = error.ctx.command_path if error.ctx else "candlewick"
             print(f"{where}: {' '.join(error.format_message().split())}", file=sys.stderr)
         return 2

@@ -14,13 +14,14 @@ from candlewick.cli.options import (
     Simulator,
     settings_and_flags,
 )
+from candlewick.cli.plain_help import group
 from shared.interval import Interval, utc
 from shared.market import Market
 
 if TYPE_CHECKING:
     from producers.live.symbol_changes import Recorded
 
-app = typer.Typer(no_args_is_help=True, help="See and change which symbols are recorded, while it runs, on every host.")
+app = group("See and change which symbols are recorded, while it runs, on every host.")
 
 Symbols = Annotated[
     list[str], typer.Argument(metavar="SYMBOL...", help="Names as the exchange lists them, or patterns as in '*USDT'.")
