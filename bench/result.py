@@ -53,10 +53,19 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process took over a while: percent of a core, its highest RSS and its PSS at the end, in MB."""
+    """What a process took over a while.
+
+    Attributes:
+        process: its name.
+        cpu_percent: CPU, in percent of a core.
+        waited_percent: its threads were ready and had no core, in percent of the time: a machine that is busy.
+        peak_mb: highest RSS, in MB.
+        pss_mb: its own memory and its part of what it shares with others, at the end, in MB.
+    """
 
     process: str
     cpu_percent: float
+    waited_percent: float | None = None
     peak_mb: float | None = None
     pss_mb: float | None = None
 

@@ -8,7 +8,7 @@ from bench.result import Line, Percentiles, Result, Spread, Usage
 
 _COSTS = ("ours", "floor", "old way", "ours/floor", "aim", "old/ours")
 _PERCENTILES = ("p50", "p99", "max", "close p50", "p99", "max")
-_TAKEN = ("CPU, % of a core", "peak RSS, MB", "PSS, MB")
+_TAKEN = ("CPU, %", "waited for a core, %", "peak RSS, MB", "PSS, MB")
 
 
 def tables(lines: Iterable[Line]) -> Iterator[Table]:
@@ -54,8 +54,9 @@ def _milliseconds(found: Percentiles | None) -> tuple[str, ...]:
 
 
 def _usage(line: Usage) -> tuple[str, ...]:
+    shares = (figure(value) for value in (line.cpu_percent, line.waited_percent))
     memory = ("" if value is None else f"{value:,.0f}" for value in (line.peak_mb, line.pss_mb))
-    return (line.process, f"{line.cpu_percent:.2f}", *memory)
+    return (line.process, *shares, *memory)
 
 
 def figure(value: float | None) -> str:
