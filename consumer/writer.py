@@ -214,9 +214,11 @@ class Writer:
         now = self._clock.monotonic()
         due_in = self.batch.due_in(now)
         wait_ms = self._block_ms if due_in is None else min(self._block_ms, int(due_in * 1000))
+        is_behind = False
         if self.batch.room:
-            has_waited = not self.reader.is_recovered
-            entries = self.reader.read(min(_READ_COUNT, self.batch.room), wait_ms)
+            has_waited, count = not self.reader.is_recovered, min(_READ_COUNT, self.batch.room)
+            entries = self.reader.read(count, wait_ms)
+            is_behind = len(entries) >= count
             self._one_by_one = self._one_by_one and not self.reader.is_recovered
             self._sources.note({entry.market for entry in entries})
             if self._one_by_one:
@@ -226,7 +228,8 @@ class Writer:
                 self.batch.add(entries, self._clock.monotonic(), soon)
         else:
             self._pause(wait_ms / 1000)
-        self.flush(self.batch.due(self._clock.monotonic()))
+        if not (is_behind and self.batch.room):  # what is read of a backlog first is written with fewer flushes
+            self.flush(self.batch.due(self._clock.monotonic()))
         self._keep_house(self._clock.monotonic())
 
     def finish(self) -> None:

@@ -33,6 +33,7 @@ from shared.settings.sections import RepairSettings
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.25
+_IDLE_SECONDS = 1.0  # between two looks at all series, while nothing is asked
 _CLOSED_SECONDS = 5.0  # another process may learn earlier than we that a pool is open again
 _REPEAT_WARNING_SECONDS = 60.0
 _TROUBLE_SECONDS = 90.0  # questions that wait are put again sooner than this
@@ -81,7 +82,7 @@ class Repairer:
                 if asking.running:
                     await asyncio.wait(asking.running, timeout=_PAUSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await asyncio.sleep(_IDLE_SECONDS)
 
     async def _round(self, asking: Tasks) -> None:
         """Put as many questions as there is room for."""

@@ -91,7 +91,8 @@ class SeriesSet:
                 await self._apply(now_ms)
             if self._has_looked or await self._look() is not None:
                 await self._resume.look()
-            await self.save()
+            if self._verifier.is_due(look_seconds):
+                await self.save()
             await asyncio.sleep(look_seconds)
 
     async def save(self) -> None:

@@ -32,6 +32,8 @@ from shared.settings.model import Settings
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
+_IDLE = 5  # times as long between two looks, while nothing is published and nothing is kept
+_INFO = ("server", "memory", "replication", "cluster")  # what is looked at of it; all of it takes longer to parse
 _MAX_PAGE = 2000  # entries that are let go in one transaction
 
 
@@ -55,7 +57,7 @@ class StreamVerifier:
         self._looking = asyncio.Lock()
         self._continuity = Continuity(publisher.resend)
         self._paging = Paging()
-        self._cut_offs_seen, self._looked_at = 0, 0.0
+        self._cut_offs_seen, self._looked_at, self._published_seen = 0, 0.0, 0
         self._finding = Finding.WHOLE
 
     @property
@@ -63,8 +65,13 @@ class StreamVerifier:
         """What proves later that the stream has kept all that it has now; empty while it has no entry."""
         return self._continuity.anchor
 
+    def is_due(self, pause_seconds: float = _LOOK_SECONDS) -> bool:
+        """Whether the last look was so long ago; or five times as long, where nothing was published or is kept."""
+        is_idle = not len(self._publisher.resend) and self._publisher.published == self._published_seen
+        return time.monotonic() - self._looked_at >= pause_seconds * (_IDLE if is_idle else 1)
+
     async def run(self) -> None:
-        """Look unless somebody has within a second, for as long as the process lives.
+        """Look whenever it is due and nobody has, for as long as the process lives.
 
         BrokerError when the broker came back unfit.
         """
@@ -72,7 +79,7 @@ class StreamVerifier:
         while True:
             try:
                 async with self._looking:
-                    if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                    if self.is_due():
                         await self._look()
                 warn.reset()
             except (*CONNECTION_ERRORS, RedisError) as error:
@@ -96,7 +103,7 @@ class StreamVerifier:
             return finding
 
     async def _look(self) -> None:
-        self._looked_at, asked = time.monotonic(), None
+        self._looked_at, self._published_seen, asked = time.monotonic(), self._publisher.published, None
         while asked is None or self._continuity.ask().stored is not None:  # something is stored that is still kept
             cut_offs, asked = self._publisher.cut_offs, self._continuity.ask()
             seen = await self._see(asked)
@@ -112,7 +119,7 @@ class StreamVerifier:
 
     async def _see(self, asked: Asked) -> Seen:
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.info()
+        pipeline.info(*_INFO)
         pipeline.xinfo_stream(self._stream)
         pipeline.xinfo_groups(self._stream)
         pipeline.xpending(self._stream, self._group)

@@ -170,9 +170,9 @@ def test_a_ban_is_obeyed_by_all_shown_in_status_and_holds_up_no_live_candle(
 def test_every_symbol_of_a_real_list_is_recorded_while_symbols_come_and_go(
     tmp_path: Path, simulator: Callable[..., str], start: Start, candlewick: Run, real_data: Path
 ) -> None:
-    address = simulator("--speed", 20, "--start", BASE, "--updates", 0, "--exchange-info", real_data / "exchange_info")
+    address = simulator("--speed", 8, "--start", BASE, "--updates", 0, "--exchange-info", real_data / "exchange_info")
     groups = [{"market": "spot", "symbols": ["*"], "intervals": ["1m"]}]
-    path = write_settings(tmp_path, address, groups, exchange={"simulator": address, "symbols_seconds": 2})
+    path = write_settings(tmp_path, address, groups, exchange={"simulator": address, "symbols_seconds": 3})
     settings = load_settings(path)
     trading = 1262
     start("up", "--config", path, stdout=subprocess.DEVNULL)

@@ -187,7 +187,7 @@ class Pipeline:
         hashes = self._broker.data.hashes
         return self._add(lambda: {key.encode(): value.encode() for key, value in hashes.get(name, {}).items()})
 
-    def info(self) -> Self:
+    def info(self, *_: str) -> Self:
         return self._add(lambda: {"run_id": f"server {self._broker.server}"})
 
     def xinfo_stream(self, _: str) -> Self:

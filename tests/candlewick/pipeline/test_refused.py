@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.support.commands import Run, Start
 from tests.support.pipeline import GROUPS, write_settings
@@ -28,14 +29,19 @@ def test_every_client_asks_ever_more_slowly_and_status_and_health_say_why(
     assert max(asked.values()) <= MOST, asked
     assert not any(path.endswith("klines") for path in asked)
 
-    wait_until(lambda: candlewick("status").returncode == 1, 60)
-    first, *_ = candlewick("status").stdout.splitlines()
+    def health() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(candlewick("status", "--json").stdout)["health"]
+        return found
+
+    markets = ["spot", "usdt_futures", "coin_futures"]
+    wait_until(lambda: [reason.split(":")[0] for reason in health()["reasons"]] == markets, 60)
+    assert health()["state"] == "degraded"
+    done = candlewick("status")
+    assert done.returncode == 1
+    first, *_ = done.stdout.splitlines()
     assert first.startswith("degraded: spot: nothing heard from the exchange for ")
     assert "451" in first
-    found = json.loads(candlewick("status", "--json").stdout)["health"]
-    assert found["state"] == "degraded"
-    assert [reason.split(":")[0] for reason in found["reasons"]][-1] == "coin_futures"
-    for market in ("spot", "usdt_futures", "coin_futures"):
+    for market in markets:
         done = candlewick("health", market)
         assert done.returncode == 1
         assert done.stdout.startswith("degraded: nothing heard from the exchange for ")
