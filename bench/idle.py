@@ -17,27 +17,18 @@ from websockets.asyncio.client import connect
 from bench import options
 from bench.moments import MIDDLE_SECOND, sleep_to
 from bench.result import Line, Result, Usage
+from bench.simulated import SIX_RECORD, SIX_SYMBOLS, Recording, recorded, symbols
 from bench.usage import Meter, processes
-from bench.whole_market import Recording, recorded, symbols
 from shared.market import Market
 
 _MINUTES = 2
 _MANY = 36
-_SIX = {
-    Market.USDT_FUTURES: (["BTCUSDT", "ETHUSDT"], "1m"),
-    Market.COIN_FUTURES: (["BTCUSD_PERP", "ETHUSD_PERP"], "3m"),
-    Market.SPOT: (["BTCUSDT", "BNBUSDT"], "1m"),
-}
 _PRODUCER, _BARE = f"producer {Market.USDT_FUTURES}", "bare client"
 
 
 def run() -> list[Line]:
     """Both sizes."""
-    six = {market: names for market, (names, _) in _SIX.items()}
-    record = [
-        {"market": market, "symbols": names, "intervals": [interval]} for market, (names, interval) in _SIX.items()
-    ]
-    with recorded(six, record=record) as recording:
+    with recorded(SIX_SYMBOLS, record=SIX_RECORD) as recording:
         few = _measured(recording)
     names = symbols(Market.USDT_FUTURES, _MANY)
     with recorded({Market.USDT_FUTURES: names}) as recording, _bare_client(recording.address, names) as bare:

@@ -33,8 +33,8 @@ from bench import observers, options
 from bench.moments import MIDDLE_SECOND, sleep_to
 from bench.observers import EntryId, Key, Observer, Stored, parse_id
 from bench.result import Line, Percentiles, Result, Spread
+from bench.simulated import SIZES, Recording, recorded, symbols
 from bench.usage import Meter, processes
-from bench.whole_market import SIZES, Recording, recorded, symbols
 from shared.broker.client import sync_client
 from shared.broker.keys import Keys
 from shared.broker.paging import pages
