@@ -84,16 +84,17 @@ def recorded(
             stdout=subprocess.PIPE,
             text=True,
         )
-        stack.callback(_end, simulator)
+        stack.callback(end, simulator)
         assert simulator.stdout is not None  # noqa: S101 # it is a pipe
         address = simulator.stdout.readline().rpartition(" ")[2].strip()
         flags = ["--simulator", address, "--data", str(folder / "data")]
         up = subprocess.Popen([*COMMAND, "up", *flags], env=environment)
-        stack.callback(_end, up)
+        stack.callback(end, up)
         yield Recording(up, folder / "data", simulator, address)
 
 
-def _end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+    """End a process in good order, and wait for it."""
     process.send_signal(signal.SIGTERM)
     process.wait()
     if process.stdout is not None:
