@@ -65,7 +65,9 @@ def _broker(data: Path) -> Iterator[Any]:
     """A client of an embedded broker that runs alone."""
     settings = load_settings(flags={"data": {"folder": data}})
     with ExitStack() as stack:
-        broker = subprocess.Popen([*COMMAND, "broker", "--data", str(data)], stderr=subprocess.DEVNULL)
+        broker = subprocess.Popen(
+            [*COMMAND, "broker", "--data", str(data)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         stack.callback(end, broker)
         client: Any = sync_client(settings)
         stack.callback(client.close)
