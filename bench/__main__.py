@@ -8,7 +8,20 @@ from rich.console import Console
 from bench.result import Line
 from bench.tables import tables
 
-NAMES = ("frames", "publish", "disk", "repair", "market", "metrics", "export", "reading", "latency")
+NAMES = (
+    "frames",
+    "publish",
+    "disk",
+    "repair",
+    "market",
+    "metrics",
+    "export",
+    "reading",
+    "commands",
+    "pipeline",
+    "idle",
+    "latency",
+)
 """Each a module with ``run``, imported when its turn comes: it runs beside older code that another one could not."""
 
 

@@ -30,10 +30,11 @@ from redis.exceptions import RedisError
 
 import candlewick
 from bench import observers, options
+from bench.moments import MIDDLE_SECOND, sleep_to
 from bench.observers import EntryId, Key, Observer, Stored, parse_id
 from bench.result import Line, Percentiles, Result, Spread
+from bench.simulated import SIZES, Recording, recorded, symbols
 from bench.usage import Meter, processes
-from bench.whole_market import SIZES, Recording, recorded, symbols
 from shared.broker.client import sync_client
 from shared.broker.keys import Keys
 from shared.broker.paging import pages
@@ -41,7 +42,6 @@ from shared.interval import MINUTE_MS
 from shared.market import Market
 
 _MINUTES = 5
-_BEGIN_SECOND = 45  # of a minute: far from both ends
 _OBSERVERS_SECONDS = 15  # before that: they start
 _READ_SYMBOLS = 20
 _PATIENCE_SECONDS = 600
@@ -78,14 +78,14 @@ def run() -> list[Line]:
 
 def _measured(recording: Recording, listed: Listed) -> list[Line]:
     minutes, chosen = options.minutes(_MINUTES), listed[Market.SPOT][:: max(1, len(listed[Market.SPOT]) // 20)]
-    _sleep_to(_BEGIN_SECOND - _OBSERVERS_SECONDS)
+    sleep_to(MIDDLE_SECOND - _OBSERVERS_SECONDS)
     looking = {
         "stored": Observer(observers.stored, recording.data),
         "followed": Observer(observers.followed, recording.data),
         "read": Observer(observers.read, recording.data, chosen[:_READ_SYMBOLS]),
         "sections": Observer(observers.sections, recording.data),
     }
-    _sleep_to(_BEGIN_SECOND)
+    sleep_to(MIDDLE_SECOND)
     measured = processes(recording.up.pid, recording.data) | {
         "simulated exchange": psutil.Process(recording.simulator.pid)
     }
@@ -172,7 +172,7 @@ def _await_whole_close(data: Path, listed: Listed) -> None:
     """Wait until every symbol has a candle of the same close that came over the WebSocket."""
     until, wanted = time.monotonic() + _PATIENCE_SECONDS, sum(map(len, listed.values()))
     while time.monotonic() < until:
-        _sleep_to(15)
+        sleep_to(15)
         found = defaultdict[int, int](int)
         for entry in _published(data):
             found[entry.key[2]] += entry.is_live
@@ -201,8 +201,3 @@ def _entry(market: Market, name: bytes, fields: Mapping[bytes, bytes]) -> Publis
     key = (market, fields[b"symbol"].decode(), int(fields[b"open_time_ms"]) + MINUTE_MS)
     times = int(fields[b"event_time_ms"]), int(fields[b"receive_time_ms"])
     return Published(key, parse_id(name), *times, fields[b"source"] == b"websocket")
-
-
-def _sleep_to(second: int) -> None:
-    """Until the next time that this is the second of a minute."""
-    time.sleep((second - time.time()) % 60)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.result import Result
+from bench.simulated import COMMAND, recorded, symbols
 from bench.usage import cpu_seconds, peak_mb, processes
-from bench.whole_market import COMMAND, recorded, symbols
 from shared.market import Market
 
 _SYMBOLS = 1600

@@ -12,8 +12,8 @@ import psutil
 
 from bench.market import watch
 from bench.result import Result
+from bench.simulated import recorded, symbols
 from bench.usage import processes
-from bench.whole_market import recorded, symbols
 from shared.market import Market
 
 _SYMBOLS = 400

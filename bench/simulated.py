@@ -20,6 +20,19 @@ COMMAND = [sys.executable, "-P", "-m", "candlewick"]
 SIZES = {Market.SPOT: 1262, Market.USDT_FUTURES: 550, Market.COIN_FUTURES: 77}
 """How many symbols Binance's markets had when this was written."""
 
+SIX_RECORD = (
+    {"market": "usdt_futures", "symbols": ["BTCUSDT", "ETHUSDT"], "intervals": ["1m"]},
+    {"market": "coin_futures", "symbols": ["BTCUSD_PERP", "ETHUSD_PERP"], "intervals": ["3m"]},
+    {"market": "spot", "symbols": ["BTCUSDT", "BNBUSDT"], "intervals": ["1m"]},
+)
+"""What ``candlewick up`` records by default."""
+
+SIX_SYMBOLS = {
+    Market.USDT_FUTURES: ("BTCUSDT", "ETHUSDT"),
+    Market.COIN_FUTURES: ("BTCUSD_PERP", "ETHUSD_PERP"),
+    Market.SPOT: ("BTCUSDT", "BNBUSDT"),
+}
+
 _QUOTES = {Market.SPOT: "USDT", Market.USDT_FUTURES: "USDT", Market.COIN_FUTURES: "USD_PERP"}
 _CONSONANTS, _VOWELS = "BCDFGHJKLMNPRSTVWXZ", "AEIOU"
 
@@ -71,16 +84,17 @@ def recorded(
             stdout=subprocess.PIPE,
             text=True,
         )
-        stack.callback(_end, simulator)
+        stack.callback(end, simulator)
         assert simulator.stdout is not None  # noqa: S101 # it is a pipe
         address = simulator.stdout.readline().rpartition(" ")[2].strip()
         flags = ["--simulator", address, "--data", str(folder / "data")]
         up = subprocess.Popen([*COMMAND, "up", *flags], env=environment)
-        stack.callback(_end, up)
+        stack.callback(end, up)
         yield Recording(up, folder / "data", simulator, address)
 
 
-def _end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+def end(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> None:
+    """End a process in good order, and wait for it."""
     process.send_signal(signal.SIGTERM)
     process.wait()
     if process.stdout is not None:
