@@ -98,4 +98,4 @@ fuzz: install-dev  ## a million hostile inputs for every parser, from SEED
 
 clean:  ## remove the environment and caches; recorded data stays
 	rm -rf candlewick/dashboard/node_modules candlewick/dashboard/page/vendor
-	rm -rf .venv .venv-lowest .mypy_cache .pytest_cache .pytest_tmp .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-peers .mypy_cache .pytest_cache .pytest_tmp .ruff_cache .import_linter_cache .hypothesis

@@ -17,6 +17,7 @@ NAMES = (
     "metrics",
     "export",
     "reading",
+    "peers",
     "commands",
     "pipeline",
     "idle",

@@ -70,7 +70,16 @@ class Usage:
     pss_mb: float | None = None
 
 
-Line = Result | Spread | Usage
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One of several that take in the same frames: microseconds of CPU a frame of each feed, and the floors'."""
+
+    name: str
+    microseconds: tuple[float, ...]
+    floors: tuple[float, ...]
+
+
+Line = Result | Spread | Usage | Contestant
 
 
 def best_of(rounds: int, contestants: Mapping[str, Callable[[], float]]) -> dict[str, float]:

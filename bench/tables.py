@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 
-from bench.result import Line, Percentiles, Result, Spread, Usage
+from bench.result import Contestant, Line, Percentiles, Result, Spread, Usage
 
 _COSTS = ("ours", "floor", "old way", "ours/floor", "aim", "old/ours")
 _PERCENTILES = ("p50", "p99", "max", "close p50", "p99", "max")
+_FEEDS = ("one in 30 closes", "CPU/floor", "all close", "CPU/floor")
 _TAKEN = ("CPU, %", "waited for a core, %", "peak RSS, MB", "PSS, MB")
 
 
@@ -21,6 +22,8 @@ def tables(lines: Iterable[Line]) -> Iterator[Table]:
         yield _table(title, ("",), _PERCENTILES, map(_spread, spreads))
     if usages := [line for line in found if isinstance(line, Usage)]:
         yield _table("What each process takes", ("",), _TAKEN, map(_usage, usages))
+    if contestants := [line for line in found if isinstance(line, Contestant)]:
+        yield _table("Kline frames a second that one core takes in", ("",), _FEEDS, map(_contestant, contestants))
 
 
 def _table(title: str, names: Iterable[str], columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
@@ -57,6 +60,11 @@ def _usage(line: Usage) -> tuple[str, ...]:
     shares = (figure(value) for value in (line.cpu_percent, line.waited_percent))
     memory = ("" if value is None else f"{value:,.0f}" for value in (line.peak_mb, line.pss_mb))
     return (line.process, *shares, *memory)
+
+
+def _contestant(line: Contestant) -> tuple[str, ...]:
+    costs = zip(line.microseconds, line.floors, strict=True)
+    return (line.name, *(cell for cost, floor in costs for cell in (figure(1e6 / cost), figure(cost / floor))))
 
 
 def figure(value: float | None) -> str:
