@@ -33,7 +33,7 @@ from shared.settings.sections import RepairSettings
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.25
-_IDLE_SECONDS = 1.0  # between two looks at all series, while nothing is asked
+_LOOK_MS = 1000  # by its clock or ours, between two looks at all series that find nothing to ask
 _CLOSED_SECONDS = 5.0  # another process may learn earlier than we that a pool is open again
 _REPEAT_WARNING_SECONDS = 60.0
 _TROUBLE_SECONDS = 90.0  # questions that wait are put again sooner than this
@@ -66,6 +66,7 @@ class Repairer:
         self._max_questions = settings.requests_at_once
         self._delays = iter(backoff())
         self._resume_at = 0.0
+        self._nothing_ms, self._nothing_at = 0, 0.0  # when there was no question, by the exchange's clock and by ours
         self._trouble, self._trouble_at = "", 0.0
         self._warn = SayOnce(log.warning, _REPEAT_WARNING_SECONDS)
 
@@ -82,14 +83,14 @@ class Repairer:
                 if asking.running:
                     await asyncio.wait(asking.running, timeout=_PAUSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await asyncio.sleep(_IDLE_SECONDS)
+                    await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _round(self, asking: Tasks) -> None:
         """Put as many questions as there is room for."""
         free = self._max_questions - len(asking.running)
         if free <= 0 or time.monotonic() < self._resume_at or not self._intake.has_room:
             return
-        if not self._clock.is_stale() and not self._tracker.has_question(self._clock.now_ms):
+        if not self._clock.is_stale() and not self._has_question(self._clock.now_ms):
             return
         try:
             now_ms = await self._clock.ask()
@@ -103,6 +104,15 @@ class Repairer:
         for question in questions[:free]:
             self._tracker.start(question)
             asking.start(self._put(question, now_ms))
+
+    def _has_question(self, now_ms: int) -> bool:
+        """Whether there is a question, as far as it is time to look for one."""
+        at = time.monotonic()
+        if abs(now_ms - self._nothing_ms) < _LOOK_MS and at - self._nothing_at < _LOOK_MS / 1000:
+            return False
+        found = self._tracker.has_question(now_ms)
+        self._nothing_ms, self._nothing_at = (0, 0.0) if found else (now_ms, at)
+        return found
 
     async def _put(self, question: Question, now_ms: int) -> None:
         """Put one question, and take its answer in. An internal error ends this question, and no other."""

@@ -1,7 +1,10 @@
 """Cross-sections: all series of a close time at once, complete as soon as they are, or at the deadline with names."""
 
 import itertools
+import time
 from collections.abc import Iterator
+
+import msgspec
 
 from candlewick.recording.cross_sections import CrossSection, MarketClock, Sections
 from candlewick.recording.delivered import Arrived
@@ -33,10 +36,7 @@ def take(sections: Iterator[CrossSection], count: int) -> list[Shape]:
 
 def at_the_close(candles: list[Candle]) -> list[Candle]:
     """Received now, as the exchange sent them: no time has passed since."""
-    import dataclasses
-    import time
-
-    return [dataclasses.replace(candle, receive_time_ms=time.time_ns() // 1_000_000) for candle in candles]
+    return [msgspec.structs.replace(candle, receive_time_ms=time.time_ns() // 1_000_000) for candle in candles]
 
 
 def test_a_section_comes_as_soon_as_every_recorded_series_is_there(recorded: Recorded, recording: Recording) -> None:
