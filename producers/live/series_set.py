@@ -25,7 +25,7 @@ from producers.live.resume import Resume
 from producers.live.selection import Selection, Update
 from producers.live.sharing import Sharing
 from producers.publish.continuity import Finding
-from producers.publish.verify import StreamVerifier
+from producers.publish.verify import IDLE, StreamVerifier
 from shared.broker.client import CONNECTION_ERRORS
 from shared.candle import Series
 from shared.errors import RestRefusedError, RestUnavailableError
@@ -71,6 +71,7 @@ class SeriesSet:
         self._others_began_ms = 0  # by the list that was read then, every series of all others has begun
         self._resume = Resume(selection, checkpoints, rest, clock, intake)
         self._list_at = self._everything_at = 0.0
+        self._saved_at, self._published_saved = 0.0, 0
         self._has_looked = False  # what is read of the broker before the first look may be lost unseen
         self._list_delays = backoff(_RETRY_LIST_SECONDS, selection.symbols_seconds)
         self._warn = SayOnce(log.warning)
@@ -91,7 +92,8 @@ class SeriesSet:
                 await self._apply(now_ms)
             if self._has_looked or await self._look() is not None:
                 await self._resume.look()
-            if self._verifier.is_due(look_seconds):
+            pause = look_seconds * (IDLE if self._verifier.is_idle(self._published_saved) else 1)
+            if time.monotonic() - self._saved_at >= pause:
                 await self.save()
             await asyncio.sleep(look_seconds)
 
@@ -103,6 +105,7 @@ class SeriesSet:
         """
         if not self._resume.knows_last_life:
             return
+        self._saved_at, self._published_saved = time.monotonic(), self._verifier.published
         checkpoints_ms, ended = self._resume.checkpoints(), dict(self._intake.ended)
         if await self._look() is not Finding.WHOLE:
             return  # published again first

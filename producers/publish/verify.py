@@ -32,7 +32,9 @@ from shared.settings.model import Settings
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-_IDLE = 5  # times as long between two looks, while nothing is published and nothing is kept
+IDLE = 5
+"""So many times as long between two looks, while nothing is published and nothing is kept."""
+
 _INFO = ("server", "memory", "replication", "cluster")  # what is looked at of it; all of it takes longer to parse
 _MAX_PAGE = 2000  # entries that are let go in one transaction
 
@@ -65,10 +67,14 @@ class StreamVerifier:
         """What proves later that the stream has kept all that it has now; empty while it has no entry."""
         return self._continuity.anchor
 
-    def is_due(self, pause_seconds: float = _LOOK_SECONDS) -> bool:
-        """Whether the last look was so long ago; or five times as long, where nothing was published or is kept."""
-        is_idle = not len(self._publisher.resend) and self._publisher.published == self._published_seen
-        return time.monotonic() - self._looked_at >= pause_seconds * (_IDLE if is_idle else 1)
+    @property
+    def published(self) -> int:
+        """How many entries the broker has answered for."""
+        return self._publisher.published
+
+    def is_idle(self, published: int) -> bool:
+        """Whether nothing is kept, and nothing was published since there were so many entries."""
+        return not len(self._publisher.resend) and self.published == published
 
     async def run(self) -> None:
         """Look whenever it is due and nobody has, for as long as the process lives.
@@ -79,7 +85,8 @@ class StreamVerifier:
         while True:
             try:
                 async with self._looking:
-                    if self.is_due():
+                    pause = _LOOK_SECONDS * (IDLE if self.is_idle(self._published_seen) else 1)
+                    if time.monotonic() - self._looked_at >= pause:
                         await self._look()
                 warn.reset()
             except (*CONNECTION_ERRORS, RedisError) as error:
@@ -103,7 +110,7 @@ class StreamVerifier:
             return finding
 
     async def _look(self) -> None:
-        self._looked_at, self._published_seen, asked = time.monotonic(), self._publisher.published, None
+        self._looked_at, self._published_seen, asked = time.monotonic(), self.published, None
         while asked is None or self._continuity.ask().stored is not None:  # something is stored that is still kept
             cut_offs, asked = self._publisher.cut_offs, self._continuity.ask()
             seen = await self._see(asked)

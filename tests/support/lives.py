@@ -101,8 +101,10 @@ class NothingLost:
 
     finding = Finding.WHOLE
 
-    def is_due(self, _: float) -> bool:
-        return True
+    published = 0
+
+    def is_idle(self, _: int) -> bool:
+        return False
 
     async def look(self) -> Finding:
         finding, self.finding = self.finding, Finding.WHOLE
