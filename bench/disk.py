@@ -124,9 +124,9 @@ def _history(folder: Path) -> list[Result]:
     ours, old = {}, {}
     for name, days in spans.items():
         series = Series(Market.SPOT, f"H{days}USDT", Interval.M1)
-        history = folder / f"history-{days}"
-        history.mkdir()
-        store = CandleStore(LocalStorage(history, Staging(folder / "staging"), 5), 2**28)
+        data = folder / f"history-{days}"
+        data.mkdir()
+        store = CandleStore(LocalStorage(data, Staging(folder / "staging"), 5), 2**28)
         for day in range(days):
             rows = range(720 if day == 0 else 1440)
             store.write(series, [_candle(series, _DAY - day * DAY_MS + at * MINUTE_MS) for at in rows])

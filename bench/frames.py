@@ -22,7 +22,7 @@ from shared.market import Market
 from shared.process.tasks import Tasks
 from shared.settings.sections import ExchangeSettings
 
-_FRAMES = 60_000
+_FRAMES = 20_000
 _BLOCK = 500
 _OPEN = (
     '{"stream":"btcusdt@kline_1m","data":{"e":"kline","E":1719765539838,"s":"BTCUSDT","k":{"t":1719765480000,'
@@ -52,7 +52,7 @@ def _compare(name: str, frame: str, aim: float | None) -> Result:
         "ours": lambda: asyncio.run(_cpu_of(_ours, address)),
         "old": lambda: asyncio.run(_cpu_of(_old_way, address)),
     }
-    best = best_of(5, contestants)
+    best = best_of(15, contestants)
     sender.kill()
     sender.join()
     return Result(name, "µs CPU a frame", best["ours"], best["floor"], best["old"], aim)

@@ -77,7 +77,8 @@ class ExchangeClock:
         except RestUnavailableError as error:
             raise self._refused(error) from None
         self._answered_at = self._monotonic()
-        self._delays, self._refusal = backoff(), ""
+        self._delays = backoff()
+        self._refusal, self._refused_until = "", 0.0  # another question may have failed while this one was under way
         self._events.confirm(self.server_ms)
         if self._events.newest_ms > self.server_ms + _WRONG_BY_MS:
             self._events.correct(self.server_ms)

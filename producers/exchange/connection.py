@@ -19,6 +19,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from producers.exchange.channels import Method, channel, pack_channels
+from producers.exchange.coalescing import CoalescingConnection
 from producers.exchange.event_time import EventTime
 from producers.exchange.frames import (
     Control,
@@ -121,6 +122,7 @@ class Connection:
                 max_size=_MAX_FRAME_BYTES,
                 max_queue=1024,
                 compression=None,
+                create_connection=CoalescingConnection,
                 proxy=proxy_for(self._settings, self.address),
             )
         except TimeoutError:

@@ -30,7 +30,7 @@ class Paging:
 
     def note_answer(self, entries: Iterable[tuple[object, Fields | None]]) -> None:
         """Tell what an answer brought."""
-        sizes = [sum(len(name) + len(value) for name, value in (fields or {}).items()) for _, fields in entries]
+        sizes = [sum(map(len, fields)) + sum(map(len, fields.values())) if fields else 0 for _, fields in entries]
         if sum(sizes) > _LARGE_BYTES:
             self._count = max(1, self._count // 4)
         elif len(sizes) >= self._asked and sum(sizes) < _SMALL_BYTES:

@@ -15,12 +15,13 @@ class KnownFolder:
 
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
+        self._name = os.fsencode(self._path)  # it is looked at again and again
         self._status = self._path.stat()
 
     def check(self) -> None:
         """StoreError when the path leads to another folder now, or to none."""
         try:
-            is_there = os.path.samestat(self._path.stat(), self._status)
+            is_there = os.path.samestat(os.stat(self._name), self._status)  # noqa: PTH116 # a Path takes longer
         except OSError:
             is_there = False
         if not is_there:

@@ -109,7 +109,10 @@ class Simulator(Exchange):
             if self.dice.hits("connect_refused"):
                 return refused(self.dice)
             websocket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=2**16)
-            await websocket.prepare(request)
+            try:
+                await websocket.prepare(request)
+            except ConnectionResetError:  # its client has gone meanwhile
+                return websocket
             combined = request.path.endswith("/stream")
             named = request.query.get("streams", "") if combined else request.match_info.get("channel", "")
             connection = ClientConnection(

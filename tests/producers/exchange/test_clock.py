@@ -1,5 +1,6 @@
 """The exchange's time: how often the exchange is asked for it, whatever it answers."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -85,3 +86,27 @@ async def test_what_the_exchange_says_of_how_long_it_is_closed_makes_no_pause_of
         await clock.ask()
     exchange.error = None
     assert await clock.ask() == JUNE_30
+
+
+async def test_an_answer_ends_the_refusal_that_came_while_it_was_under_way(
+    exchange: Exchange, clock: ExchangeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next question would fail without a reason."""
+    is_under_way, may_answer = asyncio.Event(), asyncio.Event()
+    tell = exchange.server_time_ms
+
+    async def tell_later() -> int:
+        is_under_way.set()
+        await may_answer.wait()
+        return await tell()
+
+    monkeypatch.setattr(exchange, "server_time_ms", tell_later)
+    slow = asyncio.create_task(clock.ask(fresh=True))
+    await is_under_way.wait()
+    monkeypatch.setattr(exchange, "server_time_ms", tell)
+    exchange.error = RestUnavailableError("HTTP 503")
+    with pytest.raises(RestUnavailableError, match="503"):
+        await clock.ask(fresh=True)
+    exchange.error = None
+    may_answer.set()
+    assert await slow == await clock.ask(fresh=True)
