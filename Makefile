@@ -9,10 +9,10 @@ SYMBOLS ?= 40
 BROKER ?= single
 SEED ?= 1
 
-.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test types tests test-lowest format docs pictures audit bench chaos soak hosts crashes fuzz clean
+.PHONY: help install install-dev up up-local up-docker down demo demo-docker status test types tests test-lowest format docs pictures audit bench bench-check bench-ratios chaos soak hosts crashes fuzz clean
 
 help:  ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install:  ## the command .venv/bin/candlewick, and nothing more
 	@exec sh .ci/environment run
@@ -80,6 +80,12 @@ audit: install-dev  ## known vulnerabilities of what is installed, where their l
 
 bench: install-dev  ## ours, what people use and the best plain loop, side by side
 	@exec $(BIN)/python -m bench
+
+bench-check: install-dev  ## what has become slower, against the ratios that bench/ratios.json keeps; 1 if something has
+	@exec $(BIN)/python -m bench --check
+
+bench-ratios: install-dev  ## measure those ratios anew and keep them
+	@exec $(BIN)/python -m bench --write
 
 chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare (BROKER=single|sentinel|cluster)
 	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --broker $(BROKER)

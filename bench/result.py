@@ -18,6 +18,7 @@ class Result:
         floor: the least that the same work can cost with the same libraries; None where there is no such thing.
         old: one process, an in-process queue and a whole-file rewrite; None where it has no such part.
         aim: the ratio of ours to the floor that we aim at; None for figures without one.
+        is_steady: whether the ratio hardly depends on what else the machine does, so that a later run may be compared.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Result:
     floor: float | None = None
     old: float | None = None
     aim: float | None = None
+    is_steady: bool = True
 
 
 class Percentiles(NamedTuple):

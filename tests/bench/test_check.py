@@ -1,0 +1,62 @@
+"""What has become slower, and what only seems so."""
+
+from pathlib import Path
+
+from bench import ratios
+from bench.check import check
+from bench.ratios import Ratios, slower
+from bench.result import Line, Percentiles, Result, Spread
+
+KEPT = {"disk": {"flush, ms": 1.2, "one more, ms": 1.0}}
+
+
+def never(name: str) -> Ratios:
+    raise AssertionError(f"{name} was measured again")
+
+
+def test_a_line_has_a_ratio_when_it_has_a_floor_and_is_steady() -> None:
+    lines: list[Line] = [
+        Result("flush", "ms", 12, 10),
+        Result("flush", "µs CPU", 6, 4),
+        Result("a figure without a floor", "MB", 12),
+        Result("as the disk pleases", "ms", 12, 10, is_steady=False),
+        Spread("a step", Percentiles(1, 2, 3)),
+    ]
+    assert ratios.ratios_of(lines) == {"flush, ms": 1.2, "flush, µs CPU": 1.5}
+
+
+def test_what_is_a_quarter_above_what_is_kept_is_slower_and_the_worst_comes_first() -> None:
+    found = slower({"a": 1.0, "b": 2.0, "c": 1.0, "gone": 1.0}, {"a": 1.5, "b": 4.0, "c": 1.24, "new": 9.0})
+    assert [one.name for one in found] == ["b", "a"]
+    assert str(found[1]) == "a: 1.50 times its floor, was 1.00: 50 % slower"
+
+
+def test_nothing_is_measured_again_while_all_is_as_it_was() -> None:
+    verdict = check(KEPT, {"disk": {"flush, ms": 1.4, "one more, ms": 0.5}}, never)
+    assert not verdict.is_slower
+    assert verdict.lines == ["none of 2 ratios is more than 25% above what is kept"]
+
+
+def test_noise_that_is_gone_the_second_time_is_not_told() -> None:
+    verdict = check(KEPT, {"disk": {"flush, ms": 2.0}}, lambda _: {"flush, ms": 1.3})
+    assert not verdict.is_slower
+
+
+def test_what_is_slower_both_times_is_told_by_the_better_run() -> None:
+    verdict = check(KEPT, {"disk": {"flush, ms": 2.0, "one more, ms": 1.0}}, lambda _: {"flush, ms": 1.8})
+    assert verdict.is_slower
+    assert verdict.lines == ["flush, ms: 1.80 times its floor, was 1.20: 50 % slower"]
+
+
+def test_lines_that_came_or_went_are_told_and_are_not_slower() -> None:
+    verdict = check(KEPT, {"disk": {"one more, ms": 1.0, "two more, ms": 1.0}}, never)
+    assert not verdict.is_slower
+    assert verdict.lines[:2] == ["not measured any more: flush, ms", "not kept yet: two more, ms"]
+
+
+def test_what_is_written_is_read_and_what_was_not_measured_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ratios.json"
+    assert ratios.read(path) == {}
+    ratios.write(path, KEPT)
+    ratios.write(path, {"frames": {"open, µs": 1.23456}})
+    assert ratios.read(path) == KEPT | {"frames": {"open, µs": 1.23}}
