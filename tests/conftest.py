@@ -54,7 +54,7 @@ hypothesis.settings.load_profile("candlewick")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the model of producers and brokers is searched, and where the search begins."""
-    parser.addoption("--model-steps", type=int, default=6_000)
+    parser.addoption("--model-steps", type=int, default=4_000)
     parser.addoption("--model-seed", type=int, default=1)
 
 
