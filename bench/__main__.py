@@ -49,12 +49,12 @@ def main() -> int:
     chosen = given.names or (ratios.QUICK if given.check or given.write else NAMES)
     lines = {name: _run(name) for name in chosen}
     _show(line for found in lines.values() for line in found)
-    measured = {name: ratios.ratios_of(found) for name, found in lines.items()}
     if given.write:
-        ratios.write(_KEPT, measured)
+        ratios.write(_KEPT, {name: _ratios(name, ratios.costs_of(found)) for name, found in lines.items()})
     if not given.check:
         return 0
-    verdict = check(ratios.read(_KEPT), measured, lambda name: ratios.ratios_of(_run(name)))
+    measured = {name: ratios.costs_of(found) for name, found in lines.items()}
+    verdict = check(ratios.read(_KEPT), measured, lambda name: ratios.costs_of(_run(name)))
     for line in verdict.lines:
         print(f"bench: {line}")
     return int(verdict.is_slower)
@@ -64,6 +64,12 @@ def _run(name: str) -> Sequence[Line]:
     print(f"bench: {name} …", file=sys.stderr, flush=True)
     found: Sequence[Line] = importlib.import_module(f"bench.{name}").run()
     return found
+
+
+def _ratios(name: str, first: ratios.Costs) -> ratios.Ratios:
+    """A benchmark's ratios of as many runs as a check makes at most."""
+    further = (ratios.costs_of(_run(name)) for _ in range(ratios.RUNS - 1))
+    return ratios.ratios_of(ratios.least(first, *further))
 
 
 def _show(lines: Iterable[Line]) -> None:
