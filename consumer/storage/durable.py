@@ -78,17 +78,17 @@ class DurableFolders:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: set[Path] = set()
+        self._known: set[str] = set()  # of text: a Path takes long to hash
 
     def make(self, folder: Path) -> None:
         """Make a folder below the root if need be, and every name on the way to it durable."""
         make_folders(folder, self._root.parent)
         fresh = []
         for path in (folder, *folder.parents):
-            if path in self._known:
+            if str(path) in self._known:
                 break
             sync_folder(path.parent)
-            fresh.append(path)
+            fresh.append(str(path))
             if path == self._root:
                 break
         self._known.update(fresh)
