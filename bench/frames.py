@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from bench.result import Result, best_of
+from bench.sender import framed, serve_for_ever
 from producers.exchange.connection import Connection as ExchangeConnection
 from producers.exchange.connection import Counters
 from producers.exchange.event_time import EventTime
@@ -96,8 +97,7 @@ async def _ours(address: str) -> None:
 
 
 def _send_for_ever(answer: Connection, frame: str) -> None:
-    payload = frame.encode()
-    block = (b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload) * _BLOCK
+    block = framed(frame.encode()) * _BLOCK
 
     async def handle(connection: ServerConnection) -> None:
         number = json.loads(await connection.recv())["id"]
@@ -107,9 +107,4 @@ def _send_for_ever(answer: Connection, frame: str) -> None:
             await connection.drain()
         await connection.wait_closed()
 
-    async def main() -> None:
-        async with serve(handle, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
-            answer.send(next(iter(server.sockets)).getsockname()[1])
-            await asyncio.Event().wait()
-
-    asyncio.run(main())
+    serve_for_ever(answer, handle)

@@ -4,14 +4,15 @@ A client subscribes as at Binance: by the address (``?streams=``) or by ``SUBSCR
 subscribed to all symbols.
 """
 
-import asyncio
 import json
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
+
+from bench.sender import framed, serve_for_ever
 
 SYMBOLS = [f"S{number:03}USDT" for number in range(200)]
 CHANNELS = [f"{symbol.lower()}@kline_1m" for symbol in SYMBOLS]
@@ -59,7 +60,7 @@ def _frame(symbol: str, minute: int, *, is_closed: bool) -> bytes:
 
 
 def _serve(answer: Connection, frames_a_close: int) -> None:
-    sent = [b"\x81\x7e" + len(frame).to_bytes(2, "big") + frame for frame in frames(frames_a_close)]
+    sent = [framed(frame) for frame in frames(frames_a_close)]
     chunks = [b"".join(sent[first : first + _CHUNK]) for first in range(0, len(sent), _CHUNK)]
 
     async def handle(connection: ServerConnection) -> None:
@@ -76,9 +77,4 @@ def _serve(answer: Connection, frames_a_close: int) -> None:
                 count += _CHUNK
         await connection.wait_closed()
 
-    async def main() -> None:
-        async with serve(handle, "127.0.0.1", 0, compression=None, ping_interval=None) as server:
-            answer.send(next(iter(server.sockets)).getsockname()[1])
-            await asyncio.Event().wait()
-
-    asyncio.run(main())
+    serve_for_ever(answer, handle)
