@@ -41,7 +41,8 @@ def test_a_soak_that_is_ended_early_compares_what_has_run_and_leaves_no_process(
     found, troubles = judged(soaked, folder)
     assert troubles == []
     assert soaked.outcome.count("compared") > 20
-    assert soaked.outcome.survived.total() == soaked.planned.total() >= 1
+    happened, drawn = soaked.outcome.survived.total(), soaked.planned.total()
+    assert 1 <= happened <= drawn <= happened + 1, "one may have been under way when it was ended"
     assert soaked.to_broker.entries >= 20
     assert {usage.process for usage in found} == {*Market, "broker", "writer", "exchange", "soak"}
     assert soaked.log_bytes["writer"] > 0
