@@ -81,7 +81,7 @@ audit: install-dev  ## known vulnerabilities of what is installed, where their l
 bench: install-dev  ## ours, what people use and the best plain loop, side by side
 	@exec $(BIN)/python -m bench
 
-bench-check: install-dev  ## what has become slower, against the ratios that bench/ratios.json keeps; 1 if something has
+bench-check: install-dev  ## what is slower than the ratios that are kept
 	@exec $(BIN)/python -m bench --check
 
 bench-ratios: install-dev  ## measure those ratios anew and keep them
@@ -90,7 +90,7 @@ bench-ratios: install-dev  ## measure those ratios anew and keep them
 chaos: install-dev  ## break everything at random for MINUTES from SEED, then compare (BROKER=single|sentinel|cluster)
 	@exec $(BIN)/python -m chaos run --minutes $(MINUTES) --seed $(SEED) --broker $(BROKER)
 
-soak: install-dev  ## at the real pace for HOURS (168: a week) with an ordinary week's faults, watched, then compared
+soak: install-dev  ## HOURS at the real pace, with an ordinary week's faults
 	@exec $(BIN)/python -m chaos soak --hours $(HOURS) --seed $(SEED) --symbols $(SYMBOLS) $(if $(REPORT),--report $(REPORT))
 
 hosts: install-dev  ## hosts that share a market die, hang, come and are cut off (Linux, as root)

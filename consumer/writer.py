@@ -261,7 +261,7 @@ class Writer:
         seconds = self._clock.monotonic() - began
         self._journal.note_flush(done, seconds)
         self._journal.note_failures(failures, self.batch)
-        self.batch.note_flush(seconds, self._clock.monotonic())
+        self.batch.note_flush(groups.keys(), seconds, self._clock.monotonic())
 
     def _acknowledge(self, done: Mapping[Series, tuple[Sequence[Entry], Written]]) -> None:
         entries = [entry for series_entries, _ in done.values() for entry in series_entries]

@@ -164,7 +164,7 @@ def _fault(
         return f"prices and volumes are not plain decimals: {', '.join(map(quoted, decimals)):.200}"
     if type(trade_num) is not int or not 0 <= trade_num <= _MAX_TRADES:
         return f"number of trades {quoted(trade_num)} is not a count"
-    return f"event time {checked_time('event time', event_time_ms)} is not the candle's"
+    return f"event time {quoted(event_time_ms)} is not a time in milliseconds"
 
 
 def checked_series(market: Market, symbol: object, interval: object) -> Series:

@@ -3,14 +3,15 @@
 A series is due a short pause after its first entry came, or at once when the batch is full. Those that have waited
 longest are written first, so many at a time: what comes meanwhile is read in between, and a burst over many series is
 on disk as soon as the disk can take it, each file written once. When nothing is due any more, the writer rests for as
-long as all of that took: under a steady load it is busy for half of the time at most, and a file takes several candles.
+long as the last round took, in which each series was written once at most: under a steady load it is busy for half of
+the time, and a file takes several candles; behind a long backlog it rests no longer.
 
 A series that could not be written is tried again at a time of its own and holds up no other. Its entries fill at most
 half of a batch. Beyond that they are forgotten, which loses nothing: the broker holds them as pending, and they are
 claimed again later.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import inf
 
 from shared.broker.entry import Entry
@@ -36,7 +37,8 @@ class Batch:
         self._due_at: dict[Series, float] = {}
         self._failing: dict[Series, None] = {}  # a set in the order in which they failed
         self._rests_until = -inf
-        self._busy_seconds = 0.0  # since the last rest
+        self._round: set[Series] = set()  # written since the last rest, each once
+        self._round_seconds = 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
@@ -54,7 +56,7 @@ class Batch:
     def add(self, entries: Iterable[Entry], now: float, within_seconds: float = inf) -> None:
         """Take entries in. One that is here already, claimed from ourselves, is not taken twice.
 
-        They are written ``within_seconds`` at the latest, if nothing fails: those that have waited once already.
+        They are due ``within_seconds`` at the latest, or after the rest: those that have waited once already.
         """
         due_at = now + min(self._flush_seconds, within_seconds)
         for entry in entries:
@@ -75,10 +77,12 @@ class Batch:
 
     def due(self, now: float) -> dict[Series, list[Entry]]:
         """What is to be written now, by series, in the order it came: of so many series at most."""
-        soonest = inf if self.room == 0 else now if self._rests_until <= now else -inf
+        latest = now if self._rests_until <= now else -inf
+        if self.room == 0:
+            latest = inf
         found: dict[Series, list[Entry]] = {}
         for series, entries in self._waiting.items():
-            if self._due_at[series] <= (now if series in self._failing else soonest):
+            if self._due_at[series] <= (now if series in self._failing else latest):
                 found[series] = list(entries.values())
                 if len(found) == self._max_series:
                     break
@@ -104,12 +108,15 @@ class Batch:
             self._failing[series] = None
             self._due_at[series] = retry_at
 
-    def note_flush(self, cost_seconds: float, now: float) -> None:
-        """A flush is over and its failures were told."""
-        self._busy_seconds += cost_seconds
+    def note_flush(self, written: Collection[Series], cost_seconds: float, now: float) -> None:
+        """A flush of these series is over and its failures were told."""
+        if not self._round.isdisjoint(written):
+            self._begin_round()
+        self._round.update(written)
+        self._round_seconds += cost_seconds
         if not any(at <= now for series, at in self._due_at.items() if series not in self._failing):
-            self._rests_until = now + min(self._busy_seconds, self._flush_max_seconds)
-            self._busy_seconds = 0.0
+            self._rests_until = now + min(self._round_seconds, self._flush_max_seconds)
+            self._begin_round()
 
     def forget_excess(self) -> int:
         """Forget entries of failing series while they fill more than half of the batch; how many were forgotten."""
@@ -125,6 +132,12 @@ class Batch:
         """Forget everything; the broker still holds it as pending."""
         for series in tuple(self._waiting):
             self._forget(series)
+        self._rests_until = -inf
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        self._round.clear()
+        self._round_seconds = 0.0
 
     def _forget(self, series: Series) -> None:
         for known in (self._waiting, self._due_at, self._failing):

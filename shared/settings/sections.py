@@ -217,7 +217,7 @@ class WriterSettings(Section):
         0.2, description="pause from a series' first waiting candle to its flush, when there is little to do"
     )
     flush_max_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
-        30.0, description="longest rest after a busy time; it rests for as long as it was busy"
+        30.0, description="longest rest after a busy time; it rests for as long as it took to write each series once"
     )
     batch_candles: Annotated[int, Field(ge=1)] = Field(50_000, description="a flush begins at so many candles")
     claim_seconds: Seconds = Field(60.0, description="entries idle for so long are taken over from another writer")

@@ -40,7 +40,7 @@ def test_those_that_have_waited_longest_come_first_and_so_many_at_a_time() -> No
     waiting.add(entries(3, series=ETH), now=100.2)
     assert ids(waiting.due(101)) == [b"1-0", b"3-0"]
     waiting.remove(entries(1, 3, series=ETH))
-    waiting.note_flush(0.3, now=101.3)
+    waiting.note_flush([ETH], 0.3, now=101.3)
     waiting.add(entries(4, series=ETH), now=101.3)
     assert ids(waiting.due(101.3)) == [b"2-0"], "no rest before all is written that was due"
 
@@ -66,9 +66,9 @@ def test_after_a_busy_time_the_writer_rests_for_as_long_and_not_for_longer_than_
     for busy, rest in ((4.0, 4.0), (99.0, 10.0), (0.01, 0.5)):
         waiting = batch()
         waiting.add(entries(1), now=0)
-        waiting.note_flush(busy / 2, now=100 - busy / 2)
+        waiting.note_flush([ETH], busy / 2, now=100 - busy / 2)
         waiting.remove(entries(1))
-        waiting.note_flush(busy / 2, now=100)
+        waiting.note_flush([BTC], busy / 2, now=100)
         waiting.add(entries(2), now=100)
         assert waiting.due_in(100) == rest
         assert waiting.due(100 + rest / 2) == {}
@@ -77,12 +77,27 @@ def test_after_a_busy_time_the_writer_rests_for_as_long_and_not_for_longer_than_
 
 def test_a_rest_holds_up_nothing_that_comes_after_it_and_no_full_batch() -> None:
     waiting = batch(most=2)
-    waiting.note_flush(4, now=100)
+    waiting.note_flush([BTC], 4, now=100)
     waiting.add(entries(1), now=200)
     assert waiting.due_in(200) == 0.5
-    waiting.note_flush(4, now=200)
+    waiting.note_flush([BTC], 4, now=200)
     waiting.add(entries(2), now=200)
     assert ids(waiting.due(200)) == [b"1-0", b"2-0"]
+
+
+def test_behind_a_long_backlog_it_rests_for_as_long_as_the_last_round_and_not_after_it_started_over() -> None:
+    waiting = batch()
+    for number in range(100):
+        waiting.add(entries(number), now=number)
+        waiting.note_flush([ETH], 1, now=number + 0.5)
+        waiting.note_flush([BTC], 1, now=number + 0.6)
+    waiting.remove(entries(*range(100)))
+    waiting.note_flush([BTC], 1, now=200)
+    waiting.add(entries(100), now=200)
+    assert waiting.due_in(200) == 1
+    waiting.clear()
+    waiting.add(entries(100), now=200)
+    assert waiting.due_in(200) == 0.5
 
 
 def test_a_series_that_could_not_be_written_waits_alone_and_holds_up_no_other() -> None:
@@ -90,7 +105,7 @@ def test_a_series_that_could_not_be_written_waits_alone_and_holds_up_no_other() 
     waiting.add(entries(1) + entries(2, series=ETH), now=0)
     waiting.remove(entries(2, series=ETH))
     waiting.retry(BTC, retry_at=9)
-    waiting.note_flush(0, now=0.5)
+    waiting.note_flush([BTC], 0, now=0.5)
     assert waiting.due_in(1) == 8
     waiting.add(entries(3) + entries(4, series=ETH), now=2)
     assert ids(waiting.due(2.5)) == [b"4-0"]
@@ -103,11 +118,11 @@ def test_trying_a_failing_series_again_does_not_forget_that_healthy_ones_wait() 
     waiting = batch()
     waiting.add(entries(1), now=0)
     waiting.retry(BTC, retry_at=1)
-    waiting.note_flush(0, now=0.5)
+    waiting.note_flush([BTC], 0, now=0.5)
     waiting.add(entries(2, series=ETH), now=0.9)
     assert ids(waiting.due(1)) == [b"1-0"]
     waiting.retry(BTC, retry_at=2)
-    waiting.note_flush(0, now=1)
+    waiting.note_flush([BTC], 0, now=1)
     assert ids(waiting.due(1.4)) == [b"2-0"]
 
 

@@ -41,7 +41,8 @@ def test_many_candles_are_one_line_in_the_log(
     make_settings: Callable[..., Settings], client: Any, keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = make_settings()
-    publish(client, keys, candles(1500) + candles(1500, ETH))
+    by_minute = zip(candles(1500), candles(1500, ETH), strict=True)
+    publish(client, keys, [candle for both in by_minute for candle in both])
     with caplog.at_level(logging.INFO), writing(settings):
         wait_until(lambda: len(stored(settings, ETH)) == 1500)
     assert "Record usdt_futures" not in caplog.text
